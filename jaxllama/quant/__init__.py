@@ -1,0 +1,9 @@
+"""Packed weights: block formats, the tensors made of them, and products with them."""
+
+from .block import BlockFormat, Group, Part
+from .blocks import FORMATS
+from .dequantize import dequantize, qtake
+from .matmul import qmatmul
+from .qtensor import QTensor, from_blocks, to_blocks
+
+__all__ = ["FORMATS", "BlockFormat", "Group", "Part", "QTensor", "dequantize", "from_blocks", "qmatmul", "qtake", "to_blocks"]

@@ -1,0 +1,110 @@
+"""What a block format is: parts of bytes, and how they turn into codes and scales.
+
+A block holds `weights` numbers. Its bytes fall into *parts*: 32-bit words of codes, f16 scales, and so on. On the device every part becomes an array whose
+last axis is 16 rows of the matrix (a *tile*), so that one vector instruction works on the same word of 16 rows; see `layout`.
+
+For arithmetic a block falls into *groups* of codes with one scale each: `x = scale * code - minimum`. A format says where the groups are; the products and
+`dequantize` are written once, for all formats, on top of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, TensorType
+
+LANES = 16  # rows in a tile
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of bytes in a block: `count` items of a numpy type."""
+
+    name: str
+    offset: int  # bytes from the start of the block
+    dtype: str  # "u4" for words of codes, "f2", "u1", ...
+    count: int = 1
+
+    @property
+    def nbytes(self) -> int:
+        return np.dtype(self.dtype).itemsize * self.count
+
+
+@dataclass(frozen=True)
+class Group:
+    """Codes with one scale each, as they lie in every block of a tile.
+
+    Letters: B block, R repeat (the same group at R places of the block), C word, 16 rows.
+
+    Attributes:
+        words: arrays u32[..., B, R, C, 16] that `code` draws on; a word holds four neighbouring weights, one a byte.
+        code: (the words with the axis C taken away or moved, byte number) -> int32 codes.
+        scale: f32[..., B, R, 16].
+        minimum: f32[..., B, R, 16], or None where it is zero.
+    """
+
+    words: tuple[Array, ...]
+    code: Callable[..., Array]
+    scale: Array
+    minimum: Array | None = None
+
+
+@dataclass(frozen=True)
+class BlockFormat:
+    """A row of the format table.
+
+    Attributes:
+        name: ggml's name; sizes come from the GGUF type table.
+        parts: what a block consists of, in file order.
+        groups: device parts -> the block's groups. None for a dense format (F32, F16, BF16): its one part is the matrix itself.
+        order: einops pattern from the weights of a block to `g r k` (group, repeat, weight of the group), and the sizes it needs.
+        quantize: f32[..., weights] -> blocks uint8[..., bytes], where the project can write the format.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    groups: Callable[[Mapping[str, Array]], list[Group]] | None = None
+    order: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    quantize: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        total = sum(part.nbytes for part in self.parts)
+        if total != self.type.bytes:
+            raise ValueError(f"{self.name}: the parts have {total} bytes, the format has {self.type.bytes}")
+
+    @property
+    def type(self) -> TensorType:
+        return TENSOR_TYPE_NAMES[self.name]
+
+    @property
+    def dense(self) -> bool:
+        return self.groups is None
+
+
+def lift(values: Array, like: Array) -> Array:
+    """`values` with leading axes of size 1, as many as `like` has axes."""
+    return values.reshape((1,) * (like.ndim - values.ndim) + values.shape)
+
+
+def shift_right(words: Array, count: Array | int) -> Array:
+    """Words shifted by a number of bits, or by an array of them that lines up with the last axes."""
+    return words >> lift(jnp.asarray(count, jnp.uint32), words)
+
+
+def bits(words: Array, byte: Array | int, shift: int, mask: int) -> Array:
+    """A bit field of a byte of each word, as int32."""
+    return (shift_right(words, 8 * byte + shift) & jnp.uint32(mask)).astype(jnp.int32)
+
+
+def signed_byte(words: Array, byte: Array | int) -> Array:
+    """The int8 in a byte of each word, as int32."""
+    top = words << lift(jnp.asarray(24 - 8 * byte, jnp.uint32), words)
+    return jax.lax.bitcast_convert_type(top, jnp.int32) >> 24

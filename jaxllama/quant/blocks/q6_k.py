@@ -1,0 +1,46 @@
+"""Q6_K: 256 weights in 210 bytes, sixteen sub-blocks of 16. x = d * scale * (q - 32).
+
+byte    0..127  ql      low four bits: half h (128 weights) has ql[64 h + i], i in 0..63; the low nibbles are weights i, the high ones weights i + 64
+byte  128..191  qh      high two bits: bits 2 q and 2 q + 1 of qh[32 h + i] belong to weight 32 q + i of half h, i in 0..31
+byte  192..207  scales  int8, one for each 16 weights, in order
+byte  208..209  d       f16
+
+Source: ggml block_q6_K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from einops import rearrange
+
+from ..block import Array, BlockFormat, Group, Part, bits, signed_byte
+
+
+def groups(parts: Mapping[str, Array]) -> list[Group]:
+    ql = rearrange(parts["ql"], "... (h u i c) n -> ... h u i c n", h=2, u=2, i=2)  # u: which 32 of the 64 bytes of a half
+    qh = rearrange(parts["qh"], "... (h i c) n -> ... (h i) c n", h=2, i=2)
+    scales = signed_byte(parts["scales"][..., None, :], jnp.arange(4)[:, None]).astype(jnp.float32)
+    scales = scales * parts["d"].astype(jnp.float32)[..., None, None, :]
+    scales = rearrange(scales, "... (h v) (u i) n -> ... (v u) (h i) n", h=2, u=2)  # a word holds the scales of two quarters, two each
+    found = []
+    for quarter in range(4):
+        low = rearrange(ql[..., quarter % 2, :, :, :], "... h i c n -> ... (h i) c n")
+        found.append(
+            Group(
+                (low, qh),
+                lambda w, h, byte, q=quarter: (bits(w, byte, 4 * (q // 2), 15) | (bits(h, byte, 2 * q, 3) << 4)) - 32,
+                scales[..., quarter, :, :],
+            )
+        )
+    return found
+
+
+FORMAT = BlockFormat(
+    "Q6_K",
+    (Part("ql", 0, "u4", 32), Part("qh", 128, "u4", 16), Part("scales", 192, "u4", 4), Part("d", 208, "f2")),
+    groups,
+    "(h g i k) -> g (h i) k",
+    {"h": 2, "g": 4, "i": 2},
+)

@@ -1,0 +1,61 @@
+"""Packed weights to numbers: for tests, for looking at weights, for the rows of an embedding, and for products with many rows of activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from .block import Array, BlockFormat, Group
+from .qtensor import QTensor
+
+
+def group_values(group: Group) -> Array:
+    """The numbers of a group, f32[..., B, R, K, 16] (K: weights of the group, in order)."""
+    words = tuple(w[..., None, :] for w in group.words)  # [..., B, R, C, 1, 16]
+    codes = group.code(*words, jnp.arange(4)[:, None]).astype(jnp.float32)
+    codes = rearrange(codes, "... c y n -> ... (c y) n")
+    values = codes * group.scale[..., None, :]
+    return values if group.minimum is None else values - group.minimum[..., None, :]
+
+
+def block_values(format_: BlockFormat, parts: Mapping[str, Array]) -> Array:
+    """All numbers in the order of the weights, f32[..., columns, 16], from parts of shape [..., B, (count,) 16]."""
+    assert format_.groups is not None
+    values = jnp.stack([group_values(group) for group in format_.groups(parts)], axis=-4)  # [..., B, g, r, k, n]
+    left, right = format_.order.split(" -> ")
+    pattern = f"... b {right} n -> ... (b {left.strip('()')}) n"
+    return rearrange(values, pattern, **format_.sizes)
+
+
+def dequantize(tensor: QTensor, dtype: jnp.dtype = jnp.float32) -> Array:
+    """The whole stack as numbers, [stack, rows, columns]; bit-exact with ggml's dequantization in float32.
+
+    This is for looking and testing: a model never holds its weights like this.
+    """
+    if tensor.block_format.dense:
+        return tensor.parts[0].astype(dtype)
+    values = jax.jit(lambda t: block_values(t.block_format, t.named_parts()))(tensor)  # [stack, tiles, columns, 16]
+    return rearrange(values, "s t k n -> s (t n) k")[:, : tensor.shape[1]].astype(dtype)
+
+
+def qtake(tensor: QTensor, ids: Array, index: int = 0) -> Array:
+    """Rows of a matrix as numbers: f32[..., columns] for ids int32[...]. Only the rows that are asked for are unpacked.
+
+    Ids outside the matrix are clamped to it.
+    """
+    ids = jnp.clip(ids, 0, tensor.shape[1] - 1)
+    if tensor.block_format.dense:
+        return tensor.parts[0][index][ids].astype(jnp.float32)
+    lanes = tensor.parts[0].shape[-1]
+    flat = ids.reshape(-1)
+
+    def pick(array: Array) -> Array:
+        """[stack, tiles, B, count, 16] -> [ids, B, count, 1], each row of a tile by itself."""
+        return array[index][flat // lanes, :, :, flat % lanes][..., None]
+
+    rows = QTensor(tuple(pick(part)[None] for part in tensor.parts), tensor.format, (1, flat.size, tensor.shape[2]))
+    values = block_values(tensor.block_format, {name: part[0] for name, part in rows.named_parts().items()})  # [ids, columns, 1]
+    return values[..., 0].reshape(*ids.shape, tensor.shape[2])

@@ -1,0 +1,77 @@
+"""File blocks <-> device arrays, in numpy. Exact inverses for every format.
+
+On the device a part of `count` items lies as [stack, tiles, blocks, count, 16]: sixteen rows side by side, then the items of a block, the blocks of a row,
+the tiles of a matrix and the matrices of a stack. (With one item a block the item axis has size 1.) The rows of the last tile are padded with zeros.
+A dense format keeps its matrix as it is, [stack, rows, columns].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ml_dtypes
+import numpy as np
+
+from .block import LANES, BlockFormat, Part
+
+_ALIGNMENT = 64  # XLA on CPU takes a numpy array as it is when it is aligned like this, and copies it otherwise
+
+
+def host_dtype(part: Part) -> np.dtype:
+    return np.dtype(ml_dtypes.bfloat16) if part.dtype == "bfloat16" else np.dtype(part.dtype)
+
+
+def device_shape(format_: BlockFormat, part: Part, stack: int, rows: int, columns: int) -> tuple[int, ...]:
+    if format_.dense:
+        return stack, rows, columns
+    return stack, -(-rows // LANES), columns // format_.type.weights, part.count, LANES
+
+
+def allocate(format_: BlockFormat, stack: int, rows: int, columns: int) -> list[np.ndarray]:
+    """Empty host arrays for all parts of a stack of matrices."""
+    return [_aligned(device_shape(format_, part, stack, rows, columns), host_dtype(part)) for part in format_.parts]
+
+
+def _aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    nbytes = int(np.prod(shape)) * dtype.itemsize
+    raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + nbytes].view(dtype).reshape(shape)
+
+
+def pack_into(arrays: Sequence[np.ndarray], index: int, format_: BlockFormat, blocks: np.ndarray, byte_order: str = "<") -> None:
+    """Write one matrix, as the file has it, into place `index` of the arrays from `allocate`.
+
+    Args:
+        blocks: uint8[rows, row bytes].
+        byte_order: of the file. Scales and dense numbers of a big-endian file are swapped; codes are bytes and need not be.
+    """
+    rows = blocks.shape[0]
+    if format_.dense:
+        (array,) = arrays
+        dtype = array.dtype
+        found = np.ascontiguousarray(blocks).view(f"u{dtype.itemsize}")
+        array[index].view(found.dtype)[...] = found.byteswap() if byte_order == ">" else found
+        return
+    per_block = blocks.reshape(rows, -1, format_.type.bytes)
+    whole = rows // LANES * LANES
+    for part, array in zip(format_.parts, arrays, strict=True):
+        items = np.ascontiguousarray(per_block[..., part.offset : part.offset + part.nbytes]).view(part.dtype)
+        if byte_order == ">" and part.dtype == "f2":
+            items = items.byteswap()
+        array[index, : whole // LANES] = items[:whole].reshape(-1, LANES, *items.shape[1:]).transpose(0, 2, 3, 1)
+        if whole < rows:
+            array[index, -1] = 0
+            array[index, -1, ..., : rows - whole] = items[whole:].transpose(1, 2, 0)
+
+
+def unpack(arrays: Sequence[np.ndarray], format_: BlockFormat, rows: int) -> np.ndarray:
+    """The file's bytes uint8[stack, rows, row bytes] from device arrays."""
+    if format_.dense:
+        return np.ascontiguousarray(arrays[0]).view(np.uint8)
+    stack, tiles, blocks = arrays[0].shape[:3]
+    found = np.empty((stack, tiles * LANES, blocks, format_.type.bytes), np.uint8)
+    for part, array in zip(format_.parts, arrays, strict=True):
+        items = np.ascontiguousarray(array.transpose(0, 1, 4, 2, 3)).view(np.uint8)
+        found[..., part.offset : part.offset + part.nbytes] = items.reshape(stack, tiles * LANES, blocks, part.nbytes)
+    return found[:, :rows].reshape(stack, rows, -1)

@@ -1,0 +1,161 @@
+"""`qmatmul`: activations times packed weights, the one product of the engine, and the table that chooses how it is computed.
+
+Three formulations, all plain jnp:
+- `integer_rows`: few rows of activations. Codes are unpacked in registers and multiplied with int8 activations; every weight is read once.
+- `unpacked`: many rows. A matrix is unpacked into a temporary (bf16 where the processor multiplies bf16, else f32) for XLA's own matrix product.
+- `dense`: F32, F16 and BF16 weights need no unpacking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
+
+from .activations import GROUP, quantize_activations
+from .block import LANES, Array, BlockFormat
+from .dequantize import group_values
+from .processor import has_bf16_products
+from .qtensor import QTensor
+
+FEW_ROWS = 8  # beyond this, unpacking once costs less than unpacking for every row
+TEMPORARY_WEIGHTS = 32 * 2**20  # a matrix with more weights than this is unpacked and multiplied piece by piece
+
+Formulation = Callable[[Array, QTensor, "Array | int"], Array]
+
+
+def grouped(format_: BlockFormat, x: Array) -> Array:
+    """Activations [M, columns] in the order in which the format's groups lie: [g, M, B, R, K]."""
+    blocks = x.reshape(x.shape[0], -1, format_.type.weights)
+    left, right = format_.order.split(" -> ")
+    g, rest = right.split(" ", 1)
+    return rearrange(blocks, f"m b {left} -> {g} m b {rest}", **format_.sizes)
+
+
+def integer_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
+    """x f32[M, columns] -> f32[M, rows] with activations rounded to int8."""
+    format_ = weight.block_format
+    assert format_.groups is not None
+    activations = quantize_activations(x)
+    merge = "g m b r k -> g k m (b r)"
+    codes = rearrange(grouped(format_, activations.codes.reshape(x.shape)), merge)
+    scales = rearrange(grouped(format_, jnp.repeat(activations.scales, GROUP, axis=-1)), merge)[:, 0]  # one for each group: groups never straddle 32 weights
+    codes, scales, sums = lax.optimization_barrier((codes, scales, codes.sum(1)))  # codes [g, K, M, G], scales and sums [g, M, G], G = B R
+    total = None
+    for g, group in enumerate(format_.groups(weight.named_parts(index))):
+        dots = None  # int32[T, M, G, 16]
+        words = tuple(rearrange(w, "t b r c n -> t 1 (b r) c n") for w in group.words)
+        for c in range(words[0].shape[-2]):
+            for byte in range(4):
+                term = group.code(*(w[..., c, :] for w in words), byte) * codes[g, 4 * c + byte][None, ..., None]
+                dots = term if dots is None else dots + term
+        assert dots is not None
+        scale, minimum = lax.optimization_barrier(jax.tree.map(lambda s: rearrange(s, "t b r n -> t 1 (b r) n"), (group.scale, group.minimum)))
+        part = dots.astype(jnp.float32) * scale
+        if minimum is not None:
+            part = part - sums[g].astype(jnp.float32)[None, ..., None] * minimum
+        part = part * scales[g][None, ..., None]
+        total = part if total is None else total + part
+    assert total is not None
+    return rearrange(total.sum(2), "t m n -> m (t n)")[:, : weight.shape[1]]
+
+
+def unpacked(dtype: jnp.dtype) -> Formulation:
+    """x f32[M, columns] -> f32[M, rows] through a temporary matrix of the given type."""
+
+    def product(x: Array, weight: QTensor, index: Array | int) -> Array:
+        format_ = weight.block_format
+        parts = weight.named_parts(index)
+        tiles = weight.parts[0].shape[1]
+        inputs = rearrange(grouped(format_, x.astype(dtype)), "g m b r k -> g m (b r k)")
+
+        def piece(parts: dict[str, Array]) -> Array:
+            """f32[M, tiles * 16] for some tiles."""
+            assert format_.groups is not None
+            total = None
+            for g, group in enumerate(format_.groups(parts)):
+                matrix = rearrange(group_values(group).astype(dtype), "t b r k n -> (b r k) (t n)")
+                term = lax.dot(inputs[g], lax.optimization_barrier(matrix), preferred_element_type=jnp.float32)
+                total = term if total is None else total + term
+            assert total is not None
+            return total
+
+        step = max(1, min(tiles, TEMPORARY_WEIGHTS // (LANES * weight.shape[2])))
+        if step == tiles:
+            return piece(parts)[:, : weight.shape[1]]
+
+        def body(i: Array, out: Array) -> Array:
+            start = jnp.minimum(i * step, tiles - step)  # the last piece may overlap the one before
+            some = {name: lax.dynamic_slice_in_dim(part, start, step, 0) for name, part in parts.items()}
+            return lax.dynamic_update_slice_in_dim(out, piece(some), start * LANES, 1)
+
+        out = jnp.zeros((x.shape[0], tiles * LANES), jnp.float32)
+        return lax.fori_loop(0, -(-tiles // step), body, out)[:, : weight.shape[1]]
+
+    return product
+
+
+def dense(x: Array, weight: QTensor, index: Array | int) -> Array:
+    """x f32[M, columns] -> f32[M, rows] in float32."""
+    matrix = lax.dynamic_index_in_dim(weight.parts[0], index, 0, keepdims=False).astype(jnp.float32)
+    return lax.dot_general(x, matrix, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+
+
+class Rule(NamedTuple):
+    """A row of the table: when all conditions hold, `run` computes the product."""
+
+    run: Formulation
+    platforms: tuple[str, ...] = ()  # empty: all
+    max_rows: int | None = None
+    formats: tuple[str, ...] = ()  # empty: all packed formats
+    exact: bool | None = None  # None: either way
+
+
+def _table() -> tuple[Rule, ...]:
+    """First match wins. New kernels are rows of this table."""
+    fast = jnp.bfloat16 if jax.default_backend() != "cpu" or has_bf16_products() else jnp.float32
+    return (
+        Rule(dense, formats=("F32", "F16", "BF16")),
+        Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),
+        Rule(integer_rows, max_rows=FEW_ROWS),
+        Rule(unpacked(jnp.dtype(fast))),
+    )
+
+
+def formulation(platform: str, rows: int, format: str, exact: bool) -> Formulation:
+    """The entry of the table for a product."""
+    for rule in _table():
+        if (
+            (not rule.platforms or platform in rule.platforms)
+            and (rule.max_rows is None or rows <= rule.max_rows)
+            and (not rule.formats or format in rule.formats)
+            and rule.exact in (None, exact)
+        ):
+            return rule.run
+    raise LookupError(f"no product for {format} with {rows} rows on {platform}")
+
+
+def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = False) -> Array:
+    """Multiply activations with one matrix of a packed stack: y = x @ W[index].T.
+
+    Args:
+        x: f32[..., columns].
+        weight: the stack.
+        index: which matrix of the stack; may be traced, so that a scan over layers neither slices nor copies weights.
+        exact: compute in float32 throughout; otherwise activations are rounded (to int8 with a scale for every 32, or to bf16).
+
+    Returns:
+        f32[..., rows].
+
+    Raises:
+        ValueError: x does not have as many columns as the weight.
+    """
+    if x.shape[-1] != weight.shape[2]:
+        raise ValueError(f"x has {x.shape[-1]} columns, the weight {weight.shape[2]}")
+    flat = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
+    run = formulation(jax.default_backend(), flat.shape[0], weight.format, exact)
+    return run(flat, weight, index).reshape(*x.shape[:-1], weight.shape[1])
