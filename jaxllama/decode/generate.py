@@ -1,0 +1,145 @@
+"""From prompts to streams of tokens: the host's side of decoding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxllama.models import Config, DecodeState, Params, init_state
+
+from .loop import Emitted, Run, Stop, jit_begin, jit_decode_loop
+from .programs import Programs
+from .sampling import Sampling
+from .shapes import LOOP_TOKENS, buckets, chunks
+from .step import jit_prefill
+
+DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows smoothly and the host costs little
+
+
+class ContextFull(ValueError):
+    """A prompt does not fit the context; the message gives both lengths."""
+
+
+@dataclass
+class Timings:
+    """Seconds and tokens of a generation. Compiling is counted apart."""
+
+    prompt_tokens: int = 0
+    prompt_seconds: float = 0.0
+    decode_tokens: int = 0
+    decode_seconds: float = 0.0
+
+    @property
+    def prompt_rate(self) -> float:
+        """Prompt tokens a second."""
+        return self.prompt_tokens / self.prompt_seconds if self.prompt_seconds else 0.0
+
+    @property
+    def decode_rate(self) -> float:
+        """Generated tokens a second, of all slots together; the first token of each slot belongs to the prompt."""
+        return self.decode_tokens / self.decode_seconds if self.decode_seconds else 0.0
+
+
+@dataclass
+class Tokens:
+    """What one dispatch brought: for each slot its new tokens and their log-probabilities, and where the slots stand now."""
+
+    tokens: list[list[int]]
+    logprobs: list[list[float]]
+    reasons: list[Stop]
+
+
+@dataclass
+class Session:
+    """A state with the prompts it has read; `prefill_prompts` makes it, `stream_tokens` continues it."""
+
+    state: DecodeState
+    logits: jax.Array  # f32[B, V], after the last token of each slot
+    timings: Timings = field(default_factory=Timings)
+
+
+def prefill_prompts(
+    params: Params,
+    prompts: Sequence[Sequence[int]],
+    *,
+    config: Config,
+    programs: Programs,
+    n_ctx: int,
+    n_batch: int = 512,
+    cache_type: str = "f16",
+) -> Session:
+    """Read prompts of any lengths, one a slot, in chunks.
+
+    Raises:
+        ContextFull: a prompt has more than `n_ctx` tokens.
+        ValueError: a prompt is empty.
+    """
+    longest = max(map(len, prompts))
+    if longest > n_ctx:
+        raise ContextFull(f"the prompt has {longest} tokens, the context holds {n_ctx}; shorten the prompt or raise n_ctx")
+    if any(len(p) == 0 for p in prompts):
+        raise ValueError("a prompt needs at least one token")
+    slots = len(prompts)
+    n_batch = min(n_batch, n_ctx)
+    state = init_state(config, slots, n_ctx=n_ctx, padding=max(buckets(n_batch)), cache_type=cache_type)
+    lengths = np.asarray([len(p) for p in prompts])
+    compiled, start = programs.seconds, time.perf_counter()
+    logits = None
+    for begin, stop, bucket in chunks(longest, n_batch):
+        tokens = np.zeros((slots, bucket), np.int32)
+        for row, prompt in zip(tokens, prompts, strict=True):
+            piece = prompt[begin:stop]
+            row[: len(piece)] = piece
+        counts = np.clip(lengths - begin, 0, stop - begin).astype(np.int32)
+        new, state = programs(jit_prefill, params, state, jnp.asarray(tokens), jnp.asarray(counts), config=config)
+        logits = new if logits is None else jnp.where(jnp.asarray(counts > 0)[:, None], new, logits)
+    assert logits is not None
+    jax.block_until_ready(logits)
+    seconds = time.perf_counter() - start - (programs.seconds - compiled)
+    return Session(state, logits, Timings(prompt_tokens=int(lengths.sum()), prompt_seconds=seconds))
+
+
+def stream_tokens(
+    params: Params, session: Session, sampling: Sampling, *, end: jax.Array, limits: Sequence[int], config: Config, programs: Programs
+) -> Iterator[Tokens]:
+    """Generate from where the prompts ended until every slot has stopped.
+
+    The session's state and timings are kept current; its state always belongs to the session, never to the caller.
+
+    Args:
+        end: bool[V], tokens that end a generation.
+        limits: for each slot how many tokens are wanted.
+    """
+    if any(limit < 1 for limit in limits):
+        raise ValueError(f"limits must be at least 1, not {list(limits)}")
+    run, logprobs = programs(jit_begin, session.logits, session.state, sampling, end, jnp.asarray(limits, jnp.int32))
+    first = np.asarray(run.token)
+    yield Tokens([[int(t)] for t in first], [[float(p)] for p in np.asarray(logprobs)], [Stop(int(r)) for r in np.asarray(run.reason)])
+    steps, timings = 1, session.timings
+    while (np.asarray(run.reason) == Stop.RUNNING).any():
+        compiled, start = programs.seconds, time.perf_counter()
+        emitted, run = _dispatch(params, session, run, sampling, end, steps, config, programs)
+        seconds = time.perf_counter() - start - (programs.seconds - compiled)
+        counts = np.asarray(emitted.counts)
+        timings.decode_seconds += seconds
+        timings.decode_tokens += int(counts.sum())
+        steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(seconds, 1e-6), 1, LOOP_TOKENS))
+        tokens, logprobs = np.asarray(emitted.tokens), np.asarray(emitted.logprobs)
+        yield Tokens(
+            [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)],
+            [row[:n].tolist() for row, n in zip(logprobs, counts, strict=True)],
+            [Stop(int(r)) for r in np.asarray(run.reason)],
+        )
+
+
+def _dispatch(
+    params: Params, session: Session, run: Run, sampling: Sampling, end: jax.Array, steps: int, config: Config, programs: Programs
+) -> tuple[Emitted, Run]:
+    emitted, session.state, run = programs(jit_decode_loop, params, session.state, run, sampling, end, jnp.int32(steps), config=config)
+    jax.block_until_ready(emitted)
+    return emitted, run

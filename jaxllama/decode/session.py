@@ -1,0 +1,93 @@
+"""States as values: copy, shorten, keep on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxllama.models import CACHE_TYPES, Config, DecodeState, init_state
+
+_VERSION = 1
+
+
+class SessionError(ValueError):
+    """A session file does not fit: the message says what was expected and what was found."""
+
+
+def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
+    """A copy that lives on when the state is donated.
+
+    Args:
+        slots: which slots the copy has, in which order and how often; all of them once by default. `fork(state, [0, 0, 0])` continues one text in three ways.
+    """
+    chosen = range(state.slots) if slots is None else slots
+    if any(not 0 <= s < state.slots for s in chosen) or len(chosen) == 0:
+        raise ValueError(f"slots must be from 0 to {state.slots - 1}, not {list(chosen)}")
+    index = jnp.asarray(chosen, jnp.int32)
+    return state.replace(positions=state.positions[index], keys=jnp.take(state.keys, index, axis=1), values=jnp.take(state.values, index, axis=1))
+
+
+def rollback(state: DecodeState, tokens: int | jax.Array) -> DecodeState:
+    """Forget the newest `tokens` tokens of every slot (or int32[B], of each). Costs nothing: only positions move.
+
+    Shares its caches with `state`: donate one of the two, not both.
+    """
+    return state.replace(positions=jnp.maximum(state.positions - jnp.asarray(tokens, jnp.int32), 0))
+
+
+def save_state(path: str | Path, state: DecodeState) -> None:
+    """Write a state to a file (numpy's .npz), the used part of its caches only. The file appears when it is complete."""
+    path = Path(path)
+    used = int(state.positions.max())
+    dtype = next(name for name, d in CACHE_TYPES.items() if state.keys.dtype == d)
+    arrays = {name: np.asarray(getattr(state, name)[:, :, :, :used]) for name in ("keys", "values")}
+    arrays = {name: a.view(np.uint16) if a.dtype.itemsize == 2 else a for name, a in arrays.items()}  # .npz has no bf16
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez(
+                file, version=_VERSION, n_ctx=state.n_ctx, capacity=state.keys.shape[3], dtype=dtype, positions=np.asarray(state.positions), **arrays
+            )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_state(path: str | Path, config: Config) -> DecodeState:
+    """Read what `save_state` wrote.
+
+    Raises:
+        SessionError: the file is no session, is damaged, or belongs to a model of another shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in ("version", "n_ctx", "capacity", "dtype", "positions", "keys", "values")}
+    except (BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise SessionError(f"{path}: expected a session file, found something else ({error})") from error
+    if found["version"] != _VERSION:
+        raise SessionError(f"{path}: expected session version {_VERSION}, found {found['version']}")
+    positions, dtype = found["positions"], str(found["dtype"])
+    if dtype not in CACHE_TYPES:
+        raise SessionError(f"{path}: expected a cache type among {', '.join(CACHE_TYPES)}, found {dtype}")
+    used = int(positions.max(initial=0))
+    n_ctx, capacity = int(found["n_ctx"]), int(found["capacity"])
+    shape = (config.n_layer, len(positions), config.n_head_kv, used, config.head_size)
+    for name in ("keys", "values"):
+        if found[name].shape != shape:
+            raise SessionError(f"{path}: expected {name} of shape {shape} for this model, found {found[name].shape}")
+    if not 0 <= positions.min(initial=0) <= used <= n_ctx <= capacity <= 2**24:
+        raise SessionError(f"{path}: expected positions within the context, found {used} of {n_ctx} (room for {capacity})")
+    empty = init_state(config, len(positions), n_ctx=n_ctx, padding=capacity - n_ctx, cache_type=dtype)
+
+    def fill(name: str, cache: jax.Array) -> jax.Array:
+        return cache.at[:, :, :, :used].set(jnp.asarray(found[name].view(cache.dtype)))
+
+    return empty.replace(positions=jnp.asarray(positions, jnp.int32), keys=fill("keys", empty.keys), values=fill("values", empty.values))

@@ -1,0 +1,53 @@
+"""The two ways tokens enter a state: `prefill`, many at a time, and `step`, one at a time. Every loop and driver goes through them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxllama.models import Config, DecodeState, Params, hidden, project
+
+
+def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
+    """Run a padded chunk of every slot's prompt through the model.
+
+    Args:
+        params: packed weights. Not donated.
+        state: what came before; `jit_prefill` donates it.
+        tokens: int32[B, T], each row padded at its end with any id.
+        lengths: int32[B], how many tokens of each row count, from 0 to T. The others leave no trace that a later token can see.
+        config: static.
+
+    Returns:
+        Logits f32[B, V] after each slot's last counted token (without meaning where the length is 0), and the state `lengths` positions further.
+
+    The caller sees to it that `state.positions + T` fits the cache; `init_state` makes room for one padded chunk beyond `n_ctx`.
+    """
+    x, state = hidden(params, state, tokens, config=config)
+    last = jnp.clip(lengths - 1, 0, tokens.shape[1] - 1)
+    x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
+    return project(params, x, config=config), state.replace(positions=state.positions + lengths)
+
+
+def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Array | None = None, *, config: Config) -> tuple[jax.Array, DecodeState]:
+    """Run one token of every slot through the model.
+
+    Args:
+        params: packed weights. Not donated.
+        state: what came before; `jit_step` donates it, use `fork` to keep a copy.
+        tokens: int32[B], the newest token of each slot. A slot that is idle takes any id.
+        active: bool[B]; where false the slot's position does not move. All slots by default.
+        config: static; a different config is a different program.
+
+    Returns:
+        Logits f32[B, V] for the next token, and the state one position further.
+
+    Law: `step` after `prefill(tokens[:-1])` equals `prefill(tokens)`.
+    """
+    x, state = hidden(params, state, tokens[:, None], config=config)
+    moved = jnp.ones_like(state.positions) if active is None else active.astype(jnp.int32)
+    return project(params, x[:, 0], config=config), state.replace(positions=state.positions + moved)
+
+
+jit_prefill = jax.jit(prefill, static_argnames=("config",), donate_argnames=("state",))
+jit_step = jax.jit(step, static_argnames=("config",), donate_argnames=("state",))

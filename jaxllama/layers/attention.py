@@ -1,0 +1,79 @@
+"""Attention over the key/value cache, visiting only the blocks that are in use."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
+
+BLOCK = 128  # cache positions that are attended to at a time
+FULL = 2**30  # a window wider than any context: no window
+_MASKED = -1e30  # finite, so that a block without a visible position gives 0 and not NaN
+
+
+def update_cache(cache: jax.Array, new: jax.Array, layer: jax.Array, positions: jax.Array) -> jax.Array:
+    """Write new[B, T, K, H] into cache[L, B, K, S, H] at each slot's position.
+
+    The caller guarantees positions + T <= S; a write beyond the end would be moved back over older entries.
+    """
+    rows = rearrange(new, "b t k h -> b 1 1 k t h").astype(cache.dtype)
+    zero = jnp.int32(0)
+
+    def write(b: jax.Array, cache: jax.Array) -> jax.Array:
+        return lax.dynamic_update_slice(cache, rows[b], (layer, b, zero, positions[b], zero))
+
+    if cache.shape[1] == 1:
+        return write(zero, cache)
+    return lax.fori_loop(0, cache.shape[1], write, cache)
+
+
+def attend(
+    q: jax.Array, keys: jax.Array, values: jax.Array, layer: jax.Array, positions: jax.Array, *, window: jax.Array, scale: float, softcap: float = 0.0
+) -> jax.Array:
+    """Causal attention of T new positions to everything before them, in float32.
+
+    Softmax is accumulated block by block (Milakov and Gimelshein, 2018), from the first block that any slot's window reaches to the last that is filled:
+    the time follows the tokens in the cache, not its size.
+
+    Args:
+        q: f32[B, T, N, H], rotated.
+        keys, values: caches [L, B, K, S, H], the new positions already written.
+        layer: which layer of the caches, traced.
+        positions: int32[B], position of the first query of each slot.
+        window: a query sees this many positions, its own included; traced, `FULL` for all.
+        scale: of the scores.
+        softcap: when not 0, scores s become softcap * tanh(s / softcap).
+
+    Returns:
+        f32[B, T, N, H].
+    """
+    slots, length, _, _ = q.shape
+    kv_heads, capacity, head = keys.shape[2:]
+    rows = rearrange(q, "b t (k g) h -> b k (g t) h", k=kv_heads)
+    groups = rows.shape[2] // length
+    at = positions[:, None] + jnp.arange(length)[None]  # [B, T]
+    at = jnp.tile(at, (1, groups))[:, None, :, None]  # [B, 1, G T, 1]
+
+    def block(i: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        best, total, mixed = carry
+        start = (layer, 0, 0, i * BLOCK, 0)
+        size = (1, slots, kv_heads, BLOCK, head)
+        k = lax.dynamic_slice(keys, start, size)[0].astype(jnp.float32)
+        v = lax.dynamic_slice(values, start, size)[0].astype(jnp.float32)
+        scores = jnp.einsum("bkqh,bksh->bkqs", rows, k, precision=lax.Precision.HIGHEST) * scale
+        if softcap:
+            scores = softcap * jnp.tanh(scores / softcap)
+        key_at = (i * BLOCK + jnp.arange(BLOCK))[None, None, None]
+        visible = (key_at <= at) & (key_at > at - window)
+        scores = jnp.where(visible, scores, _MASKED)
+        peak = jnp.maximum(best, scores.max(-1))
+        weights = jnp.where(visible, jnp.exp(scores - peak[..., None]), 0.0)
+        fade = jnp.exp(best - peak)
+        return peak, total * fade + weights.sum(-1), mixed * fade[..., None] + jnp.einsum("bkqs,bksh->bkqh", weights, v, precision=lax.Precision.HIGHEST)
+
+    first = jnp.maximum(positions.min() - window + 1, 0) // BLOCK
+    last = jnp.minimum((positions.max() + length - 1) // BLOCK + 1, capacity // BLOCK)
+    start = jnp.full(rows.shape[:3], _MASKED, jnp.float32), jnp.zeros(rows.shape[:3], jnp.float32), jnp.zeros(rows.shape, jnp.float32)
+    _, total, mixed = lax.fori_loop(first, last, block, start)
+    return rearrange(mixed / total[..., None], "b k (g t) h -> b t (k g) h", g=groups)

@@ -1,0 +1,27 @@
+"""From a GGUF file to a configuration, a parameter tree and a forward pass."""
+
+from .architectures import ARCHITECTURES, LLAMA_TENSORS, TensorRow, llama_like, read_config, register
+from .config import Config, Metadata
+from .forward import forward, hidden, project
+from .parameters import Params, leaves, load_params
+from .state import CACHE_TYPES, DecodeState, init_state
+
+__all__ = [
+    "ARCHITECTURES",
+    "CACHE_TYPES",
+    "LLAMA_TENSORS",
+    "Config",
+    "DecodeState",
+    "Metadata",
+    "Params",
+    "TensorRow",
+    "forward",
+    "hidden",
+    "init_state",
+    "leaves",
+    "llama_like",
+    "load_params",
+    "project",
+    "read_config",
+    "register",
+]

@@ -1,0 +1,127 @@
+"""The forward pass of the llama-like family: one block, scanned over the layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from jaxllama.layers.attention import FULL, attend, update_cache
+from jaxllama.layers.feed_forward import gated, mixture
+from jaxllama.layers.norm import rms_norm
+from jaxllama.layers.rope import rope_table, rotate
+from jaxllama.quant import LayerStack, qmatmul, qtake, stack_matmul
+
+from .config import Config
+from .parameters import Params
+from .state import DecodeState
+
+
+class _Layer:
+    """The parameters of one layer, by role; the layer's number may be traced."""
+
+    def __init__(self, blocks: dict[str, Any], layer: jax.Array, config: Config):
+        self.blocks, self.layer, self.config = blocks, layer, config
+
+    def vector(self, role: str) -> jax.Array:
+        return jax.lax.dynamic_index_in_dim(self.blocks[role], self.layer, 0, keepdims=False)
+
+    def product(self, x: jax.Array, role: str, expert: jax.Array | int = 0) -> jax.Array:
+        """x f32[R, inputs] times the matrix of a role, plus its bias where there is one."""
+        stack: LayerStack = self.blocks[role]
+        y = stack_matmul(x, stack, self.layer, expert, exact=self.config.exact)
+        bias = f"{role}.bias"
+        return y + self.vector(bias)[None] if bias in self.blocks else y
+
+    def norm(self, x: jax.Array, role: str) -> jax.Array:
+        return rms_norm(x, self.vector(role), self.config.norm_epsilon)
+
+
+def _attention(layer: _Layer, x: jax.Array, state: DecodeState, table: tuple[jax.Array, jax.Array], window: jax.Array) -> tuple[jax.Array, DecodeState]:
+    """Self-attention of x f32[B, T, D] (already normalised)."""
+    config = layer.config
+    slots, length, _ = x.shape
+    rows = x.reshape(slots * length, -1)
+
+    def heads(role: str) -> jax.Array:
+        return rearrange(layer.product(rows, role), "(b t) (n h) -> b t n h", b=slots, h=config.head_size)
+
+    q, k, v = heads("attn_q"), heads("attn_k"), heads("attn_v")
+    if config.qk_norm:
+        q, k = layer.norm(q, "attn_q_norm"), layer.norm(k, "attn_k_norm")
+    q, k = rotate(q, table, config.rope.kind), rotate(k, table, config.rope.kind)
+    state = state.replace(
+        keys=update_cache(state.keys, k, layer.layer, state.positions), values=update_cache(state.values, v, layer.layer, state.positions)
+    )
+    mixed = attend(
+        q, state.keys, state.values, layer.layer, state.positions, window=window, scale=config.attention_scale, softcap=config.attention_softcap
+    )
+    out = layer.product(rearrange(mixed, "b t n h -> (b t) (n h)"), "attn_output")
+    return out.reshape(x.shape), state
+
+
+def _feed_forward(layer: _Layer, x: jax.Array) -> jax.Array:
+    """Feed-forward of x f32[B, T, D] (already normalised)."""
+    config = layer.config
+    rows = x.reshape(-1, x.shape[-1])
+    if config.n_expert:
+        out = mixture(rows, layer.product, config.activation, n_expert=config.n_expert, n_used=config.n_expert_used, scale=config.expert_scale)
+    else:
+        out = gated(rows, layer.product, config.activation)
+    return out.reshape(x.shape)
+
+
+def hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
+    """The normalised last hidden states f32[B, T, D] of T new tokens a slot, and the state with their keys and values.
+
+    Positions are not moved: the caller knows how many of the tokens count.
+    """
+    with jax.named_scope("embedding"):
+        x = qtake(params["token_embd"], tokens) * config.embedding_scale
+        positions = state.positions[:, None] + jnp.arange(tokens.shape[1])[None]
+        table = rope_table(config.rope, positions, params.get("rope_freqs"))
+    windows = jnp.asarray(np.where(np.asarray(config.windows) > 0, config.windows, FULL), jnp.int32)
+
+    def block(carry: tuple[jax.Array, DecodeState], index: jax.Array) -> tuple[tuple[jax.Array, DecodeState], None]:
+        x, state = carry
+        layer = _Layer(params["blocks"], index, config)
+        with jax.named_scope("attention"):
+            out, state = _attention(layer, layer.norm(x, "attn_norm"), state, table, windows[index])
+            x = x + (layer.norm(out, "post_attention_norm") if config.post_norms else out)
+        with jax.named_scope("feed_forward"):
+            out = _feed_forward(layer, layer.norm(x, "ffn_norm"))
+            x = x + (layer.norm(out, "post_ffw_norm") if config.post_norms else out)
+        return (x, state), None
+
+    (x, state), _ = jax.lax.scan(block, (x, state), jnp.arange(config.n_layer))
+    return rms_norm(x, params["output_norm"], config.norm_epsilon), state
+
+
+def project(params: Params, x: jax.Array, *, config: Config) -> jax.Array:
+    """Logits f32[..., V] of hidden states f32[..., D]."""
+    with jax.named_scope("output"):
+        logits = qmatmul(x, params.get("output", params["token_embd"]), exact=config.exact)
+        if config.final_softcap:
+            logits = config.final_softcap * jnp.tanh(logits / config.final_softcap)
+        return logits
+
+
+def forward(params: Params, state: DecodeState, tokens: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
+    """Run T tokens of every slot through the model and return logits for all of them.
+
+    Args:
+        params: packed weights, as `load_params` returns them.
+        state: what came before.
+        tokens: int32[B, T].
+        config: static.
+
+    Returns:
+        Logits f32[B, T, V]: position t's for the token after it; and the state T positions further.
+
+    `forward` is a pure function; jit it with `config` static. It is the definition that `prefill` and `step` are tested against.
+    """
+    x, state = hidden(params, state, tokens, config=config)
+    return project(params, x, config=config), state.replace(positions=state.positions + tokens.shape[1])

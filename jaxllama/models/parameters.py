@@ -1,0 +1,138 @@
+"""From the tensors of a file to the parameter tree: packed matrices stacked over layers, vectors in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxllama.formats.gguf import GGUFError, GGUFFile
+from jaxllama.quant import FORMATS, LayerStack, QTensor, from_blocks, stack_layers
+from jaxllama.quant.layout import host_dtype
+
+from .architectures import GLOBAL_TENSORS, TensorRow, architecture_of
+from .config import Config
+
+Params = dict[str, Any]
+"""{"token_embd": QTensor, "output_norm": f32[D], "output": QTensor (absent when tied), "rope_freqs": f32[dims / 2] (where the file has it),
+"blocks": {"attn_q": LayerStack, "attn_norm": f32[L, D], "attn_q.bias": f32[L, N H], ...}}; names are the file's, without ".weight"."""
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all)."""
+
+
+def load_params(file: GGUFFile, config: Config, progress: Progress | None = None) -> Params:
+    """Pack all tensors of a file onto the default device, matrix by matrix.
+
+    At no time is more than one role's matrices (through all layers) held twice, and pages of the file are given back as soon as they are packed.
+
+    Raises:
+        GGUFError: a tensor is missing, has another shape, has a format that is not supported, or is unknown to the architecture.
+    """
+    return _Loader(file, config, progress).load()
+
+
+class _Loader:
+    def __init__(self, file: GGUFFile, config: Config, progress: Progress | None):
+        self.file, self.config, self.progress = file, config, progress
+        self.sizes = config.sizes() | {"R": config.rope.dims // 2}
+        self.total = sum(t.nbytes for t in file.tensors.values())
+        self.done = 0
+        self.used: set[str] = set()
+
+    def load(self) -> Params:
+        params: Params = {}
+        for name, row in GLOBAL_TENSORS.items():
+            if self.wanted(name, row):
+                params[name.removesuffix(".weight")] = self.matrix(name, row) if len(row.dims) > 1 else self.vector(name, row)
+        blocks: dict[str, Any] = {}
+        for role, row in architecture_of(self.file).tensors.items():
+            names = [f"blk.{i}.{role}" for i in range(self.config.n_layer)]
+            if not self.wanted(names[0], row):
+                continue
+            stacked = self.matrices(names, row) if len(row.dims) > 1 else jax.device_put(np.stack([self.host_vector(n, row) for n in names]))
+            blocks[role.removesuffix(".weight")] = stacked
+        unknown = sorted(set(self.file.tensors) - self.used)
+        if unknown:
+            raise GGUFError(
+                self.file.path, f"tensor '{unknown[0]}'", expected=f"only tensors of the architecture '{self.config.architecture}'", found=f"{len(unknown)} it does not have"
+            )
+        return {**params, "blocks": blocks}
+
+    def wanted(self, name: str, row: TensorRow) -> bool:
+        if row.when and (row.when == "experts") != bool(self.config.n_expert):
+            return False
+        if row.optional and name not in self.file.tensors:
+            return False
+        return True
+
+    def check(self, name: str, row: TensorRow) -> str:
+        """Take a tensor into use: it is there, its shape is right; returns its format."""
+        shape = tuple(self.sizes[letter] for letter in row.dims)
+        found = self.file.tensors.get(name)
+        if found is None:
+            raise GGUFError(self.file.path, f"tensor '{name}'", expected=f"shape {shape}", found="no such tensor")
+        if found.shape != shape:
+            raise GGUFError(self.file.path, f"tensor '{name}'", expected=f"shape {shape}", found=f"shape {found.shape}")
+        if found.type.name not in FORMATS:
+            raise GGUFError(self.file.path, f"tensor '{name}'", expected=f"a format among {', '.join(FORMATS)}", found=found.type.name)
+        self.used.add(name)
+        return found.type.name
+
+    def take(self, name: str) -> np.ndarray:
+        found = self.file.data(name)
+        self.done += found.nbytes
+        if self.progress:
+            self.progress(self.done, self.total)
+        return found
+
+    def order(self, name: str) -> str:
+        return self.file.shards[self.file.tensors[name].shard].byte_order
+
+    def matrix(self, name: str, row: TensorRow) -> QTensor:
+        kind = self.check(name, row)
+        found = from_blocks(iter([self.take(name)]), kind, stack=1, byte_order=self.order(name))
+        self.file.release(name)
+        return found
+
+    def matrices(self, names: list[str], row: TensorRow) -> LayerStack:
+        formats = [self.check(name, row) for name in names]
+        previous: list[str] = []
+
+        def blocks(layer: int) -> np.ndarray:
+            while previous:
+                self.file.release(previous.pop())
+            previous.append(names[layer])
+            return self.take(names[layer])
+
+        experts = self.sizes["E"] if len(row.dims) == 3 else 1
+        stack = stack_layers(formats, blocks, experts=experts, byte_order=self.order(names[0]))
+        for name in previous:
+            self.file.release(name)
+        return stack
+
+    def host_vector(self, name: str, row: TensorRow) -> np.ndarray:
+        kind = self.check(name, row)
+        if not FORMATS[kind].dense:
+            raise GGUFError(self.file.path, f"tensor '{name}'", expected="F32, F16 or BF16 (it is a vector)", found=kind)
+        raw = np.ascontiguousarray(self.take(name)).reshape(-1)
+        dtype = host_dtype(FORMATS[kind].parts[0])
+        if self.order(name) == ">":
+            raw = raw.view(f"u{dtype.itemsize}").byteswap().view(np.uint8)
+        return raw.view(dtype).astype(np.float32)
+
+    def vector(self, name: str, row: TensorRow) -> jax.Array:
+        return jax.device_put(self.host_vector(name, row))
+
+
+def leaves(params: Params) -> Iterator[tuple[str, QTensor | jax.Array]]:
+    """All packed tensors and vectors with their names."""
+    for name, value in params.items():
+        if name == "blocks":
+            for role, stack in value.items():
+                tensors = stack.tensors if isinstance(stack, LayerStack) else (stack,)
+                yield from ((f"blk.*.{role}", t) for t in tensors)
+        else:
+            yield name, value
