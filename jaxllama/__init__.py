@@ -1,0 +1,74 @@
+"""jaxllama: llama.cpp's job done as a JAX program.
+
+>>> import jaxllama
+>>> model = jaxllama.load()  # the small model in the package; or a GGUF file, or "user/repo:Q4_K_M"
+>>> print(model.generate("Once upon a time", n_predict=60).text)
+
+Beneath `load` and `Model` everything is functions of pytrees: `forward`, `prefill`, `step`, `decode_loop`, `init_state`, `fork`, `rollback`, `save_state`,
+`load_state`.
+"""
+
+from .environment import prefer_wide_vectors, use_compilation_cache
+
+prefer_wide_vectors()  # before anything imports jax
+
+# ruff: noqa: E402
+from .api import Model, Piece, Result, load
+from .decode import (
+    ContextFull,
+    Sampling,
+    SessionError,
+    decode_loop,
+    fork,
+    load_state,
+    make_sampling,
+    prefill,
+    rollback,
+    sample,
+    save_state,
+    step,
+)
+from .formats.gguf import GGUFError, open_gguf, parse_overrides
+from .hub import embedded_model
+from .models import Config, DecodeState, forward, init_state, load_params, read_config
+from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, to_blocks
+from .text import Tokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "ContextFull",
+    "DecodeState",
+    "GGUFError",
+    "Model",
+    "Piece",
+    "QTensor",
+    "Result",
+    "Sampling",
+    "SessionError",
+    "Tokenizer",
+    "decode_loop",
+    "dequantize",
+    "embedded_model",
+    "fork",
+    "forward",
+    "from_blocks",
+    "init_state",
+    "load",
+    "load_params",
+    "load_state",
+    "make_sampling",
+    "open_gguf",
+    "parse_overrides",
+    "prefill",
+    "qmatmul",
+    "qtake",
+    "read_config",
+    "rollback",
+    "sample",
+    "save_state",
+    "step",
+    "to_blocks",
+    "use_compilation_cache",
+]

@@ -1,8 +1,8 @@
 """A small story world: endless short stories made from a seed, the text on which the embedded model learns to write.
 
 A story has a hero, usually a friend, and a plot (something is lost, made, feared, shared ...). Every sentence is chosen among several, so that two
-stories with the same plot rarely share a paragraph. A third of the names are invented from syllables: a model that sees them must learn to carry a
-name from the prompt through the text, instead of remembering a list.
+stories with the same plot rarely share a paragraph. Most names are invented from syllables: a model that sees them must learn to carry a name from the
+prompt through the text, instead of remembering a list.
 """
 
 from __future__ import annotations
@@ -26,9 +26,31 @@ PLACES = {
     "forest": "in", "garden": "in", "park": "in", "village": "in", "meadow": "in", "barn": "in", "valley": "in", "old mill": "near", "river": "by",
     "lake": "by", "hill": "on", "beach": "on", "farm": "on", "bridge": "near", "pond": "by",
 }  # fmt: skip
-HIDING = ["under a bush", "behind a tree", "under the bed", "behind the door", "under a big leaf", "between two stones", "in the tall grass", "behind the shed", "under the bench", "in a hollow log"]
+HIDING = [
+    "under a bush",
+    "behind a tree",
+    "under the bed",
+    "behind the door",
+    "under a big leaf",
+    "between two stones",
+    "in the tall grass",
+    "behind the shed",
+    "under the bench",
+    "in a hollow log",
+]
 HOMES = ["a small house", "a little cottage", "a tall house", "a warm house", "a wooden house", "a house with a red roof", "a house with a green door"]
-DAYS = ["One day", "One morning", "One sunny day", "One rainy day", "One cold morning", "One afternoon", "One windy day", "One evening", "The next day", "On a warm day"]
+DAYS = [
+    "One day",
+    "One morning",
+    "One sunny day",
+    "One rainy day",
+    "One cold morning",
+    "One afternoon",
+    "One windy day",
+    "One evening",
+    "The next day",
+    "On a warm day",
+]
 JOY = ["very happy", "so happy", "very glad", "full of joy", "very proud"]
 SAD = ["very sad", "sad", "worried", "upset", "very worried"]
 SKILLS = {
@@ -78,7 +100,7 @@ def invented_name(r: Random) -> str:
 def character(r: Random, taken: str = "") -> Character:
     female = r.random() < 0.5
     while True:
-        name = invented_name(r) if r.random() < 0.35 else r.choice(GIRLS if female else BOYS)
+        name = invented_name(r) if r.random() < 0.75 else r.choice(GIRLS if female else BOYS)
         if name != taken:
             break
     kind = r.choice(ANIMALS) if r.random() < 0.4 else ("girl" if female else "boy")
@@ -94,6 +116,7 @@ class Scene:
         self.friend = character(r, self.hero.name)
         self.place = r.choice(list(PLACES))
         self.thing = f"{r.choice(COLOURS)} {r.choice(THINGS)}"
+        self.friend_is_known = r.random() < 0.35
 
     def one(self, *sentences: str) -> str:
         return self.r.choice(sentences)
@@ -116,7 +139,13 @@ class Scene:
             f"Once there was {a(trait)} and {second} {h.kind}. {capital(h.his)} name was {h.name}.",
             f"In {home} {at} lived {a(trait)} {h.kind} named {h.name}.",
         )
-        return [first, self.maybe(
+        known = self.one(
+            f"{capital(h.he)} had a friend named {self.friend.name}.",
+            f"{capital(h.his)} best friend was {self.friend.full}.",
+            f"{capital(h.he)} had a good friend, {self.friend.full}.",
+            f"{capital(h.his)} friend {self.friend.name} lived next door.",
+        )
+        return [first, known if self.friend_is_known else "", self.maybe(
             f"{h.name} lived in {home}.",
             f"{capital(h.he)} liked to play {at}.",
             f"{h.name} loved {h.his} {self.thing} more than anything.",
@@ -133,7 +162,7 @@ class Scene:
                 f"{h.name} and {f.name} walked home together, and they were {self.r.choice(JOY)}.",
                 f"That night {h.name} fell asleep with a smile.",
                 f"{h.name} hugged {f.name} and said, \"Thank you for everything.\"",
-                f"They laughed and played until the sun went down.",
+                "They laughed and played until the sun went down.",
                 f"And {h.name} never forgot that day.",
             ),
             self.one(f"{h.name} had learned something. {moral}", f"\"{moral[:-1]},\" said {f.name}.", moral, "", ""),
@@ -142,6 +171,8 @@ class Scene:
 
     def meets_friend(self) -> str:
         h, f = self.hero, self.friend
+        if self.friend_is_known:
+            return self.one(f"Then {f.name} came by.", f"Just then {h.he} saw {f.name}.", f"So {h.he} went to {f.name}.", f"On the way {h.he} met {f.name}.")
         trait = self.r.choice(TRAITS)
         return self.one(
             f"Then {h.name} met {a(trait)} {f.kind} named {f.name}.",
@@ -178,7 +209,7 @@ def share(s: Scene) -> list[str]:
         s.one(f"{f.name} looked at the {food}. {capital(f.he)} had nothing to eat.", f"{f.name} was hungry too.", f"\"I am so hungry,\" said {f.name}."),
         s.one(f"{h.name} thought for a moment.", f"At first {h.name} did not want to share.", f"{h.name} looked at the {food} and then at {f.name}."),
         s.one(f"Then {h.he} gave {f.name} half of the {food}.", f"\"You can have half,\" said {h.name}.", f"\"Let us share it,\" {h.he} said with a smile."),
-        s.one(f"They sat down {s.at_place()} and ate the {food} together.", f"They ate it all, down to the last bite.", f"The {food} was {s.r.choice(['very good', 'sweet', 'the best they ever had'])}."),
+        s.one(f"They sat down {s.at_place()} and ate the {food} together.", "They ate it all, down to the last bite.", f"The {food} was {s.r.choice(['very good', 'sweet', 'the best they ever had'])}."),
         s.one(f"\"Tomorrow I will bring something for you,\" said {f.name}.", f"{f.name} was {s.r.choice(JOY)}.", f"\"You are a good friend,\" said {f.name}."),
         *s.closing("share"),
     ]  # fmt: skip
@@ -214,7 +245,7 @@ def fear(s: Scene) -> list[str]:
         s.one(f"\"Maybe it is a monster,\" said {f.name}.", f"\"Let us go and look,\" said {f.name}.", f"\"We can be brave together,\" said {f.name}."),
         s.one("They took a lamp and opened the door.", f"{h.name} took {f.name} by the hand, and they went outside.", "Step by step, they walked into the dark."),
         s.one(f"It was only {cause}!", f"And what did they see? It was {cause}.", f"There was no monster. It was {cause}."),
-        s.one(f"{h.name} began to laugh.", f"They laughed so hard that they had to sit down.", f"\"We were afraid of nothing,\" said {h.name}."),
+        s.one(f"{h.name} began to laugh.", "They laughed so hard that they had to sit down.", f"\"We were afraid of nothing,\" said {h.name}."),
         s.one("Then they went back to bed.", f"{f.name} made some warm milk.", "After that they slept until morning."),
         *s.closing("fear"),
     ]  # fmt: skip
@@ -252,7 +283,7 @@ def helping(s: Scene) -> list[str]:
         s.one(f"{capital(h.he)} {fix.format(he=h.he)}.", f"Quickly {h.he} {fix.format(he=h.he)}."),
         s.one("It was hard work, but in the end it was done.", f"\"That is much better,\" said {f.name}.", f"{f.name} was {s.r.choice(JOY)}."),
         s.one(f"\"How can I thank you?\" asked {f.name}.", f"{f.name} gave {h.him} {a(s.thing)}.", f"\"Come to my house for supper,\" said {f.name}."),
-        s.one(f"\"I was glad to help,\" said {h.name}.", f"{h.name} smiled and said, \"That is what friends do.\"", f"They sat by the fire and told stories."),
+        s.one(f"\"I was glad to help,\" said {h.name}.", f"{h.name} smiled and said, \"That is what friends do.\"", "They sat by the fire and told stories."),
         *s.closing("help"),
     ]  # fmt: skip
 
@@ -265,7 +296,7 @@ def weather(s: Scene) -> list[str]:
         s.one(f"Then someone knocked at the door. It was {f.full}.", f"But {h.his} friend {f.full} had an idea."),
         s.one(f"\"Put on your boots,\" said {f.name}.", f"\"Rain is fun,\" said {f.name}.", f"\"Come out with me,\" said {f.name}."),
         s.one("They jumped into every puddle.", "They made little boats of paper and let them sail.", "They danced in the rain and sang a song."),
-        s.one(f"{h.name} laughed and laughed.", "Soon they were wet from head to foot.", f"A frog looked at them and said nothing."),
+        s.one(f"{h.name} laughed and laughed.", "Soon they were wet from head to foot.", "A frog looked at them and said nothing."),
         s.one("At last the sun came out, and there was a rainbow.", "Then the rain stopped, and the air smelled fresh and sweet.", "After an hour the sky was blue again."),
         s.one(f"They went inside and had hot {s.r.choice(['soup', 'tea', 'milk', 'chocolate'])}.", f"{h.name} gave {f.name} a dry towel.", f"\"Let it rain tomorrow too,\" said {h.name}."),
         *s.closing("rain"),
@@ -276,13 +307,15 @@ def making(s: Scene) -> list[str]:
     h, f, day, cake = s.hero, s.friend, s.r.choice(DAYS), s.r.choice(CAKES)
     builds = s.r.random() < 0.5
     what = s.r.choice(["tree house", "raft", "snow man", "kite", "swing", "bird house", "sand castle"]) if builds else cake
-    need = s.r.choice(["wood and nails", "rope and wood", "stones and sticks"]) if builds else s.r.choice(["flour and eggs", "milk and honey", "butter and sugar"])
+    need = (
+        s.r.choice(["wood and nails", "rope and wood", "stones and sticks"]) if builds else s.r.choice(["flour and eggs", "milk and honey", "butter and sugar"])
+    )
     make = "build" if builds else "make"
     made = "built" if builds else "made"
     return [
         s.one(f"{day}, {h.name} wanted to {make} {a(what)} for {f.full}.", f"{day}, {h.name} said to {f.full}, \"Let us {make} {a(what)}.\""),
         s.one(f"First they needed {need}.", f"\"We need {need},\" said {f.name}.", f"{h.name} went to get {need}."),
-        s.one(f"{h.name} worked slowly and carefully.", f"They worked from morning to noon.", f"It was more work than they had thought."),
+        s.one(f"{h.name} worked slowly and carefully.", "They worked from morning to noon.", "It was more work than they had thought."),
         s.one(f"Then something went wrong. {f.name} {'dropped the wood' if builds else 'dropped an egg'}.", f"But the first {what} was not good.", f"\"It does not look right,\" said {h.name}."),
         s.one(f"\"Never mind,\" said {f.name}. \"We will try again.\"", f"{h.name} wanted to stop, but {f.name} said, \"Not yet.\"", "So they started again."),
         s.one(f"At last the {what} was ready.", f"In the evening they had {made} a wonderful {what}.", f"And then there it was, the best {what} {s.at_place()}."),
@@ -306,7 +339,7 @@ def quest(s: Scene) -> list[str]:
         s.one(f"\"What do you want?\" asked the {guard.split(' ', 1)[1]}.", f"{h.name} was afraid, but {f.name} stepped forward."),
         s.one(f"\"We only want to see the magic {thing.split()[1]},\" said {h.name}.", f"{h.name} bowed and said, \"Good day.\""),
         s.one(f"\"Nobody was ever so polite to me,\" said the {guard.split(' ', 1)[1]}. \"You may have it.\"", f"And because they were kind, they got the magic {thing.split()[1]}."),
-        s.one(f"The magic {thing.split()[1]} could make everyone laugh.", f"When they came home, the whole village sang.", f"They shared it with all their friends."),
+        s.one(f"The magic {thing.split()[1]} could make everyone laugh.", "When they came home, the whole village sang.", "They shared it with all their friends."),
         *s.closing("help"),
     ]  # fmt: skip
 

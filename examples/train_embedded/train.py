@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from export import write_gguf_model
 from story_world import conversation, story
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -30,8 +31,8 @@ class Shape(NamedTuple):
     vocab: int
     width: int = 256  # a multiple of 256, so that every block format applies
     layers: int = 5
-    heads: int = 8
-    kv_heads: int = 4
+    heads: int = 4
+    kv_heads: int = 2
     feed_forward: int = 512
     context: int = 512
     rope_base: float = 10000.0
@@ -191,9 +192,7 @@ def main() -> None:
         if args.checkpoint:
             flat = {k: v for k, v in params.items() if k != "blocks"} | {f"blocks.{k}": v for k, v in params["blocks"].items()}
             np.savez(args.checkpoint, **flat)
-    from export import write_gguf
-
-    write_gguf(args.out, params, shape, tokenizer)
+    write_gguf_model(args.out, params, shape, tokenizer)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes")
 
 

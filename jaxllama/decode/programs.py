@@ -19,7 +19,7 @@ class Programs:
 
     def __init__(self, notify: Callable[[str], None] | None = None):
         self.seconds, self.count = 0.0, 0
-        self._notify = notify
+        self.notify = notify
         self._compiled: dict[Any, Any] = {}
 
     def __call__(self, function: Any, *args: Any, **static: Any) -> Any:
@@ -28,8 +28,8 @@ class Programs:
         key = (function, tree, tuple((x.shape, x.dtype) for x in leaves), tuple(static.items()))
         found = self._compiled.get(key)
         if found is None:
-            if self._notify:
-                self._notify(function.__name__)
+            if self.notify:
+                self.notify(function.__name__)
             start = time.perf_counter()
             found = self._compiled[key] = function.lower(*args, **static).compile()
             self.seconds += time.perf_counter() - start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -30,7 +31,7 @@ def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
     if any(not 0 <= s < state.slots for s in chosen) or len(chosen) == 0:
         raise ValueError(f"slots must be from 0 to {state.slots - 1}, not {list(chosen)}")
     index = jnp.asarray(chosen, jnp.int32)
-    return state.replace(positions=state.positions[index], keys=jnp.take(state.keys, index, axis=1), values=jnp.take(state.values, index, axis=1))
+    return replace(state, positions=state.positions[index], keys=jnp.take(state.keys, index, axis=1), values=jnp.take(state.values, index, axis=1))
 
 
 def rollback(state: DecodeState, tokens: int | jax.Array) -> DecodeState:
@@ -38,7 +39,7 @@ def rollback(state: DecodeState, tokens: int | jax.Array) -> DecodeState:
 
     Shares its caches with `state`: donate one of the two, not both.
     """
-    return state.replace(positions=jnp.maximum(state.positions - jnp.asarray(tokens, jnp.int32), 0))
+    return replace(state, positions=jnp.maximum(state.positions - jnp.asarray(tokens, jnp.int32), 0))
 
 
 def save_state(path: str | Path, state: DecodeState) -> None:
@@ -52,7 +53,14 @@ def save_state(path: str | Path, state: DecodeState) -> None:
     try:
         with partial.open("wb") as file:
             np.savez(
-                file, version=_VERSION, n_ctx=state.n_ctx, capacity=state.keys.shape[3], dtype=dtype, positions=np.asarray(state.positions), **arrays
+                file,
+                version=_VERSION,
+                n_ctx=state.n_ctx,
+                capacity=state.keys.shape[3],
+                dtype=dtype,
+                positions=np.asarray(state.positions),
+                keys=arrays["keys"],
+                values=arrays["values"],
             )
         os.replace(partial, path)
     finally:
@@ -90,4 +98,4 @@ def load_state(path: str | Path, config: Config) -> DecodeState:
     def fill(name: str, cache: jax.Array) -> jax.Array:
         return cache.at[:, :, :, :used].set(jnp.asarray(found[name].view(cache.dtype)))
 
-    return empty.replace(positions=jnp.asarray(positions, jnp.int32), keys=fill("keys", empty.keys), values=fill("values", empty.values))
+    return replace(empty, positions=jnp.asarray(positions, jnp.int32), keys=fill("keys", empty.keys), values=fill("values", empty.values))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 
@@ -26,7 +28,7 @@ def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.
     x, state = hidden(params, state, tokens, config=config)
     last = jnp.clip(lengths - 1, 0, tokens.shape[1] - 1)
     x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
-    return project(params, x, config=config), state.replace(positions=state.positions + lengths)
+    return project(params, x, config=config), replace(state, positions=state.positions + lengths)
 
 
 def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Array | None = None, *, config: Config) -> tuple[jax.Array, DecodeState]:
@@ -46,7 +48,7 @@ def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Arra
     """
     x, state = hidden(params, state, tokens[:, None], config=config)
     moved = jnp.ones_like(state.positions) if active is None else active.astype(jnp.int32)
-    return project(params, x[:, 0], config=config), state.replace(positions=state.positions + moved)
+    return project(params, x[:, 0], config=config), replace(state, positions=state.positions + moved)
 
 
 jit_prefill = jax.jit(prefill, static_argnames=("config",), donate_argnames=("state",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -53,12 +54,8 @@ def _attention(layer: _Layer, x: jax.Array, state: DecodeState, table: tuple[jax
     if config.qk_norm:
         q, k = layer.norm(q, "attn_q_norm"), layer.norm(k, "attn_k_norm")
     q, k = rotate(q, table, config.rope.kind), rotate(k, table, config.rope.kind)
-    state = state.replace(
-        keys=update_cache(state.keys, k, layer.layer, state.positions), values=update_cache(state.values, v, layer.layer, state.positions)
-    )
-    mixed = attend(
-        q, state.keys, state.values, layer.layer, state.positions, window=window, scale=config.attention_scale, softcap=config.attention_softcap
-    )
+    state = replace(state, keys=update_cache(state.keys, k, layer.layer, state.positions), values=update_cache(state.values, v, layer.layer, state.positions))
+    mixed = attend(q, state.keys, state.values, layer.layer, state.positions, window=window, scale=config.attention_scale, softcap=config.attention_softcap)
     out = layer.product(rearrange(mixed, "b t n h -> (b t) (n h)"), "attn_output")
     return out.reshape(x.shape), state
 
@@ -124,4 +121,4 @@ def forward(params: Params, state: DecodeState, tokens: jax.Array, *, config: Co
     `forward` is a pure function; jit it with `config` static. It is the definition that `prefill` and `step` are tested against.
     """
     x, state = hidden(params, state, tokens, config=config)
-    return project(params, x, config=config), state.replace(positions=state.positions + tokens.shape[1])
+    return project(params, x, config=config), replace(state, positions=state.positions + tokens.shape[1])

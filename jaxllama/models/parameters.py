@@ -57,16 +57,17 @@ class _Loader:
         unknown = sorted(set(self.file.tensors) - self.used)
         if unknown:
             raise GGUFError(
-                self.file.path, f"tensor '{unknown[0]}'", expected=f"only tensors of the architecture '{self.config.architecture}'", found=f"{len(unknown)} it does not have"
+                self.file.path,
+                f"tensor '{unknown[0]}'",
+                expected=f"only tensors of the architecture '{self.config.architecture}'",
+                found=f"{len(unknown)} it does not have",
             )
         return {**params, "blocks": blocks}
 
     def wanted(self, name: str, row: TensorRow) -> bool:
         if row.when and (row.when == "experts") != bool(self.config.n_expert):
             return False
-        if row.optional and name not in self.file.tensors:
-            return False
-        return True
+        return not row.optional or name in self.file.tensors
 
     def check(self, name: str, row: TensorRow) -> str:
         """Take a tensor into use: it is there, its shape is right; returns its format."""

@@ -7,4 +7,18 @@ from .matmul import qmatmul
 from .qtensor import QTensor, from_blocks, to_blocks
 from .stack import LayerStack, stack_layers, stack_matmul
 
-__all__ = ["FORMATS", "BlockFormat", "Group", "LayerStack", "Part", "QTensor", "dequantize", "from_blocks", "qmatmul", "qtake", "stack_layers", "stack_matmul", "to_blocks"]
+__all__ = [
+    "FORMATS",
+    "BlockFormat",
+    "Group",
+    "LayerStack",
+    "Part",
+    "QTensor",
+    "dequantize",
+    "from_blocks",
+    "qmatmul",
+    "qtake",
+    "stack_layers",
+    "stack_matmul",
+    "to_blocks",
+]

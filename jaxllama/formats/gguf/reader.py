@@ -9,6 +9,7 @@ import mmap
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,7 @@ def _check_tensors(path: Path, infos: list[Tensor], alignment: int, room: int) -
             )
         tensors[info.name] = info
     ordered = sorted(infos, key=lambda t: t.offset)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if before.offset + before.nbytes > after.offset:
             raise GGUFError(path, f"tensor '{after.name}' offset", expected=f"no overlap with '{before.name}'", found=after.offset)
     return tensors

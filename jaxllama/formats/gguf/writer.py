@@ -93,7 +93,7 @@ def write_gguf(
             file.write(bytes(start - len(header)))
             for tensor in sorted(placed, key=lambda t: t.offset):
                 file.write(bytes(start + tensor.offset - file.tell()))
-                file.write(memoryview(np.ascontiguousarray(tensor.data)).cast("B"))
+                file.write(np.ascontiguousarray(tensor.data).data)
             file.write(bytes(max(0, start + end - file.tell())))
             if size is not None:
                 file.truncate(size)

@@ -1,0 +1,269 @@
+"""The object most people use: a loaded model that reads prompts and writes text. Everything it does is made of the functions of `models` and `decode`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .decode import Programs, Sampling, Session, Stop, Timings, make_sampling, prefill_prompts, stream_tokens
+from .decode.shapes import bucket_for, chunks
+from .formats.gguf import Field, GGUFFile, open_gguf
+from .hub import find_model
+from .models import Config, Params, forward, init_state, load_params, read_config
+from .models.parameters import Progress
+from .text import Tokenizer
+from .text.stop import StopFinder
+
+DEFAULT_CONTEXT = 4096
+
+_jit_forward = jax.jit(forward, static_argnames=("config",), donate_argnames=("state",))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a streamed generation.
+
+    Attributes:
+        text: what can be shown now; may be empty, or belong to tokens before this one (a character is never cut in two).
+        token: its id; None for the last piece.
+        logprob: of the token, before sampling cut the distribution.
+        reason: on the last piece: "end" (the model ended), "limit" (n_predict), "context" (no room left) or "stop" (a stop string).
+        timings: on the last piece.
+    """
+
+    text: str
+    token: int | None = None
+    logprob: float | None = None
+    reason: str | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished generation.
+
+    Attributes:
+        text: the continuation, without the prompt.
+        tokens, logprobs: its tokens, without one that ended it.
+        reason: as in `Piece`.
+        timings: of the whole call; slots of a batch share it.
+    """
+
+    text: str
+    tokens: list[int]
+    logprobs: list[float]
+    reason: str
+    timings: Timings = field(repr=False)
+
+
+Prompt = str | Sequence[int]
+
+
+class Model:
+    """A loaded model.
+
+    Attributes:
+        config: what it is; static under jit.
+        params: its packed weights, a pytree.
+        tokenizer: text to ids and back.
+        file: the open GGUF file.
+        n_ctx: tokens a sequence may have, prompt included.
+        programs: compiled programs, with the time that compiling took.
+    """
+
+    def __init__(self, config: Config, params: Params, tokenizer: Tokenizer, file: GGUFFile, *, n_ctx: int, n_batch: int = 512, cache_type: str = "f16"):
+        self.config, self.params, self.tokenizer, self.file = config, params, tokenizer, file
+        self.n_ctx, self.n_batch, self.cache_type = n_ctx, n_batch, cache_type
+        self.programs = Programs()
+
+    def __repr__(self) -> str:
+        name = self.file.get("general.name", self.file.path.name)
+        return f"Model({name}, {self.config.architecture}, {self.config.n_layer} layers, n_ctx={self.n_ctx})"
+
+    @cached_property
+    def end(self) -> jax.Array:
+        """bool[V], the tokens that end a generation."""
+        mask = np.zeros(self.config.n_vocab, bool)
+        mask[[t for t in self.tokenizer.end if t < self.config.n_vocab]] = True
+        return jnp.asarray(mask)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Ids of a prompt: text gets the file's special tokens around it, ids are checked.
+
+        Raises:
+            ValueError: an id is outside the vocabulary, or nothing is left to begin with.
+        """
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(t) for t in prompt]
+        if any(not 0 <= t < self.config.n_vocab for t in ids):
+            raise ValueError(f"token ids must be from 0 to {self.config.n_vocab - 1}")
+        if not ids and self.tokenizer.bos is not None:
+            ids = [self.tokenizer.bos]
+        if not ids:
+            raise ValueError("the prompt is empty, and this model has no token to begin with")
+        return ids
+
+    def logits(self, tokens: Prompt) -> np.ndarray:
+        """Logits f32[T, V] after every token of one prompt."""
+        ids = self.encode(tokens)
+        state = init_state(self.config, 1, n_ctx=len(ids), padding=bucket_for(len(ids), self.n_batch), cache_type=self.cache_type)
+        rows = []
+        for start, stop, bucket in chunks(len(ids), self.n_batch):
+            padded = np.zeros((1, bucket), np.int32)
+            padded[0, : stop - start] = ids[start:stop]
+            found, state = self.programs(_jit_forward, self.params, state, jnp.asarray(padded), config=self.config)
+            rows.append(np.asarray(found[0, : stop - start]))
+        return np.concatenate(rows)
+
+    def stream(self, prompt: Prompt, *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any) -> Iterator[Piece]:
+        """Generate, piece by piece.
+
+        Args:
+            prompt: text, or token ids.
+            n_predict: most tokens to generate; -1 until the model ends or the context is full.
+            stop: strings that end the generation; they are not part of the text.
+            **sampling: `temperature`, `top_k`, `top_p`, `min_p`, `seed` (-1 or None for a random one), `ignore_eos`; llama.cpp's defaults.
+
+        Yields:
+            Pieces whose texts concatenate to the continuation; the last one has a reason and timings.
+
+        Raises:
+            ContextFull: the prompt does not fit `n_ctx`.
+        """
+        for _, piece in self._stream([self.encode(prompt)], n_predict, stop, self.sampling(1, **sampling)):
+            yield piece
+
+    @overload
+    def generate(self, prompt: str | list[int], *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any) -> Result: ...
+    @overload
+    def generate(self, prompt: list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any) -> list[Result]: ...
+    def generate(
+        self, prompt: str | list[int] | list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any
+    ) -> Result | list[Result]:
+        """Generate a whole continuation, or several together.
+
+        Args:
+            prompt: text or token ids; or a list of prompts, which are decoded together as a batch.
+            n_predict, stop, **sampling: as for `stream`; a sampling parameter may be a list with a value for each prompt.
+
+        Returns:
+            A `Result`, or a list of them for a list of prompts.
+        """
+        many = isinstance(prompt, list) and len(prompt) > 0 and not isinstance(prompt[0], (int, np.integer))
+        prompts: list[Any] = list(prompt) if many else [prompt]
+        pieces: list[list[Piece]] = [[] for _ in prompts]
+        for slot, piece in self._stream([self.encode(p) for p in prompts], n_predict, stop, self.sampling(len(prompts), **sampling)):
+            pieces[slot].append(piece)
+        results = [_result(p) for p in pieces]
+        return results if many else results[0]
+
+    def sampling(self, slots: int, *, seed: int | Sequence[int] | None = -1, ignore_eos: bool | Sequence[bool] = False, **parameters: Any) -> Sampling:
+        """Sampling parameters for a number of slots; a random seed for each where none is given."""
+        if seed is None or (isinstance(seed, int) and seed < 0):
+            seed = [secrets.randbits(32) for _ in range(slots)]
+        return make_sampling(slots, seed=seed, ignore_end=ignore_eos, **parameters)
+
+    def prefill(self, prompts: Sequence[Prompt]) -> Session:
+        """Read prompts into a new state, one a slot; the session has the state and the logits after each prompt."""
+        return self._prefill([self.encode(p) for p in prompts])
+
+    def _prefill(self, prompts: list[list[int]]) -> Session:
+        return prefill_prompts(
+            self.params, prompts, config=self.config, programs=self.programs, n_ctx=self.n_ctx, n_batch=self.n_batch, cache_type=self.cache_type
+        )
+
+    def _stream(self, prompts: list[list[int]], n_predict: int, stop: Sequence[str], sampling: Sampling) -> Iterator[tuple[int, Piece]]:
+        if n_predict == 0 or n_predict < -1:
+            raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
+        session = self._prefill(prompts)
+        writers = [_Writer(self.tokenizer, stop) for _ in prompts]
+        limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
+        made = stream_tokens(self.params, session, sampling, end=self.end, limits=limits, config=self.config, programs=self.programs)
+        for step in made:
+            for slot, writer in enumerate(writers):
+                for piece in writer.take(step.tokens[slot], step.logprobs[slot], step.reasons[slot], session.timings):
+                    yield slot, piece
+            if all(writer.finished for writer in writers):
+                return
+
+
+class _Writer:
+    """Turns one slot's tokens into pieces."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]):
+        self.decoder, self.stops, self.ends = tokenizer.stream(), StopFinder(stop), tokenizer.end
+        self.finished = False
+
+    def take(self, tokens: list[int], logprobs: list[float], reason: Stop, timings: Timings) -> Iterator[Piece]:
+        if self.finished:
+            return
+        for i, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
+            if reason is Stop.END and i == len(tokens) - 1:
+                break  # the token that ends the text is no part of it
+            text = self.stops.push(self.decoder.push(token))
+            yield Piece(text, token, logprob)
+            if self.stops.found is not None:
+                self.finished = True
+                yield Piece("", reason="stop", timings=timings)
+                return
+        if reason is not Stop.RUNNING:
+            self.finished = True
+            rest = self.stops.push(self.decoder.flush()) + self.stops.flush()
+            yield Piece(rest, reason=reason.name.lower(), timings=timings)
+
+
+def _result(pieces: list[Piece]) -> Result:
+    made = [p for p in pieces if p.token is not None]
+    last = pieces[-1]
+    assert last.reason is not None
+    assert last.timings is not None
+    return Result(
+        text="".join(p.text for p in pieces),
+        tokens=[p.token for p in made if p.token is not None],
+        logprobs=[p.logprob for p in made if p.logprob is not None],
+        reason=last.reason,
+        timings=last.timings,
+    )
+
+
+def load(
+    path_or_repo: str | Path | None = None,
+    *,
+    n_ctx: int | None = None,
+    n_batch: int = 512,
+    exact: bool = False,
+    cache_type: str | None = None,
+    overrides: Sequence[Field] = (),
+    progress: Progress | None = None,
+) -> Model:
+    """Load a model; its weights stay packed.
+
+    Args:
+        path_or_repo: a GGUF file (the first, if it is split), `user/repo[:quant]` on the Hugging Face hub, or None for the model that ships with the package.
+        n_ctx: tokens a sequence may have; 0 for as many as the model was trained for. By default that number, but at most 4096.
+        n_batch: most prompt tokens that run at a time.
+        exact: compute in float32 throughout, the cache included; slow, for comparisons.
+        cache_type: of keys and values: "f16" (the default), "bf16" or "f32".
+        overrides: metadata that replaces the file's own, see `parse_overrides`.
+        progress: called with (bytes packed, bytes in all).
+
+    Raises:
+        GGUFError: the file is damaged, or holds what is not supported.
+        FileNotFoundError: there is no such file or repository.
+    """
+    file = open_gguf(find_model(path_or_repo), overrides=overrides)
+    config = replace(read_config(file), exact=exact)
+    tokenizer = Tokenizer.from_metadata(file.metadata, str(file.path))
+    trained = config.n_ctx_train
+    context = min(trained, DEFAULT_CONTEXT) if n_ctx is None else n_ctx or trained
+    if context < 1:
+        raise ValueError(f"n_ctx must be positive, or 0 for the model's own, not {n_ctx}")
+    params = load_params(file, config, progress)
+    return Model(config, params, tokenizer, file, n_ctx=context, n_batch=n_batch, cache_type=cache_type or ("f32" if exact else "f16"))

@@ -1,0 +1,96 @@
+"""llama.cpp's options as a table: names, `LLAMA_ARG_*` variables, types. A flag on the command line wins over a variable."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        names: as llama.cpp spells them, the longest last; its name in Python comes from `to`.
+        env: the variable, without `LLAMA_ARG_`; empty for none.
+        type: of the value; bool for a switch.
+        off: names that turn a switch off.
+    """
+
+    names: tuple[str, ...]
+    to: str
+    help: str
+    type: Callable[[str], Any] = str
+    default: Any = None
+    env: str = ""
+    off: tuple[str, ...] = ()
+    metavar: str = "N"
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in ("1", "on", "true", "yes", "enabled"):
+        return True
+    if text.lower() in ("0", "off", "false", "no", "disabled"):
+        return False
+    raise ValueError(text)
+
+
+MODEL = (
+    Option(("-m", "--model"), "model", "GGUF file; the model in the package by default", env="MODEL", metavar="FNAME"),
+    Option(("-hf", "-hfr", "--hf-repo"), "hf_repo", "model on the Hugging Face hub: user/repo[:quant]", env="HF_REPO", metavar="REPO"),
+    Option(("-hff", "--hf-file"), "hf_file", "file in that repository", env="HF_FILE", metavar="FILE"),
+    Option(("--override-kv",), "override_kv", "metadata instead of the file's: KEY=TYPE:VALUE,...", metavar="KEY=TYPE:VALUE"),
+)
+CONTEXT = (
+    Option(("-c", "--ctx-size"), "n_ctx", "context size in tokens; 0: the model's own", int, env="CTX_SIZE"),
+    Option(("-b", "--batch-size"), "n_batch", "most prompt tokens at a time", int, 512, env="BATCH"),
+    Option(("-ctk", "--cache-type-k"), "cache_type", "type of the key/value cache: f16, f32 or bf16", env="CACHE_TYPE_K", metavar="TYPE"),
+    Option(("--exact",), "exact", "compute in float32 throughout (slow)", bool, False),
+)
+PROMPT = (
+    Option(("-p", "--prompt"), "prompt", "text to continue", metavar="PROMPT"),
+    Option(("-f", "--file"), "file", "file with the text to continue", metavar="FNAME"),
+    Option(("-n", "--predict", "--n-predict"), "n_predict", "tokens to generate; -1: no limit", int, -1, env="N_PREDICT"),
+    Option(("-e", "--escape"), "escape", "process \\n, \\t, \\\\ and so on in the prompt", bool, True, off=("--no-escape",)),
+    Option(("-r", "--reverse-prompt"), "stop", "stop at this text", metavar="PROMPT"),
+    Option(("--verbose-prompt",), "verbose_prompt", "show the prompt's tokens", bool, False),
+    Option(("--display-prompt",), "display_prompt", "print the prompt before its continuation", bool, True, off=("--no-display-prompt",)),
+    Option(("--perf",), "perf", "show timings at the end", bool, True, env="PERF", off=("--no-perf",)),
+)
+SAMPLING = (
+    Option(("-s", "--seed"), "seed", "of the random numbers; -1: a random one", int, -1, metavar="SEED"),
+    Option(("--temp", "--temperature"), "temperature", "0: always the most likely token", float, 0.8, env="TEMPERATURE"),
+    Option(("--top-k",), "top_k", "keep the k most likely tokens; 0: all", int, 40, env="TOP_K"),
+    Option(("--top-p",), "top_p", "keep the most likely tokens up to this probability; 1: all", float, 0.95, env="TOP_P"),
+    Option(("--min-p",), "min_p", "keep tokens this likely beside the most likely one; 0: all", float, 0.05, env="MIN_P"),
+    Option(("--ignore-eos",), "ignore_eos", "never end by itself", bool, False),
+)
+COMPILE = (
+    Option(("--compile-cache",), "compile_cache", "folder for compiled programs; the user's cache folder by default", metavar="DIR"),
+    Option(("--no-compile-cache",), "no_compile_cache", "do not keep compiled programs", bool, False),
+)
+
+
+def add_options(parser: argparse.ArgumentParser, *groups: tuple[Option, ...], environ: Mapping[str, str] = os.environ) -> None:
+    """Add options to a parser, with defaults from the environment."""
+    for option in (o for group in groups for o in group):
+        default = option.default
+        if option.env and (text := environ.get(f"LLAMA_ARG_{option.env}")) is not None:
+            try:
+                default = (_truth if option.type is bool else option.type)(text)
+            except ValueError:
+                parser.error(f"LLAMA_ARG_{option.env}: expected {_kind(option)}, found {text!r}")
+        shown = f"{option.help} (default: {option.default})" if option.default is not None and option.type is not bool else option.help
+        if option.type is bool:
+            parser.add_argument(*option.names, dest=option.to, action="store_true", default=default, help=shown)
+            if option.off:
+                parser.add_argument(*option.off, dest=option.to, action="store_false", default=default, help=f"not: {option.help}")
+        else:
+            parser.add_argument(*option.names, dest=option.to, type=option.type, default=default, help=shown, metavar=option.metavar)
+
+
+def _kind(option: Option) -> str:
+    return {bool: "on or off", int: "an integer", float: "a number"}.get(option.type, "text")  # type: ignore[call-overload]

@@ -1,0 +1,131 @@
+"""`jaxllama run`: continue a text."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from . import flags
+
+_EMBEDDED_PROMPT = "Once upon a time"
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("run", help="continue a text", description=__doc__, allow_abbrev=False)
+    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CONTEXT, flags.SAMPLING, flags.COMPILE)
+    parser.set_defaults(run=run)
+
+
+def unescape(text: str) -> str:
+    """llama.cpp's escapes: \\n \\r \\t \\' \\" \\\\ and \\xHH; anything else stays as it is."""
+    simple = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
+    return re.sub(r"\\(?:x([0-9a-fA-F]{2})|([nrt'\"\\]))", lambda m: chr(int(m[1], 16)) if m[1] else simple[m[2]], text)
+
+
+def read_prompt(args: argparse.Namespace) -> str:
+    """The prompt of the command line, of a file, or a default for the embedded model."""
+    if args.file is not None:
+        text = Path(args.file).read_text(encoding="utf-8", errors="replace")
+        text = text.removesuffix("\n")
+    elif args.prompt is not None:
+        text = args.prompt
+    else:
+        text = _EMBEDDED_PROMPT if args.model is None and args.hf_repo is None else ""
+    return unescape(text) if args.escape and args.file is None else text
+
+
+@contextmanager
+def loading(console: Console) -> Iterator[Progress]:
+    """A progress bar on stderr; nothing where stderr is no terminal."""
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out; returns the exit status."""
+    start = time.perf_counter()
+    import jaxllama
+    from jaxllama.hub import download
+
+    if not args.no_compile_cache:
+        jaxllama.use_compilation_cache(args.compile_cache)
+    console = Console(stderr=True)
+    prompt = read_prompt(args)
+    path = download(args.hf_repo.partition(":")[0], quant=args.hf_repo.partition(":")[2] or None, file=args.hf_file) if args.hf_repo else args.model
+    with loading(console) as progress:
+        task = progress.add_task("loading", total=None)
+        model = jaxllama.load(
+            path,
+            n_ctx=args.n_ctx,
+            n_batch=args.n_batch,
+            exact=args.exact,
+            cache_type=args.cache_type,
+            overrides=jaxllama.parse_overrides(args.override_kv) if args.override_kv else (),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    loaded = time.perf_counter()
+    model.programs.notify = lambda name: console.print(f"compiling {name} ...", style="dim", highlight=False) if console.is_terminal else None
+    ids = model.encode(prompt)
+    if args.verbose_prompt:
+        console.print(f"prompt: {prompt!r}\nnumber of tokens in prompt = {len(ids)}", highlight=False, markup=False)
+        for token in ids:
+            console.print(f"{token:6d} -> {model.tokenizer.piece(token, special=True).decode('utf-8', 'replace')!r}", highlight=False, markup=False)
+    if args.display_prompt:
+        write(prompt)
+    last, interrupted = None, False
+    try:
+        for piece in model.stream(
+            ids,
+            n_predict=args.n_predict,
+            stop=[args.stop] if args.stop else [],
+            temperature=args.temperature,
+            top_k=args.top_k,
+            top_p=args.top_p,
+            min_p=args.min_p,
+            seed=args.seed,
+            ignore_eos=args.ignore_eos,
+        ):
+            write(piece.text)
+            last = piece
+    except KeyboardInterrupt:
+        interrupted = True
+    write("\n")
+    if args.perf:
+        report(console, model, last, loaded - start, time.perf_counter() - start)
+    if last is not None and last.reason == "context":
+        console.print(f"stopped: the context of {model.n_ctx} tokens is full (-c makes it larger)", highlight=False)
+    return 130 if interrupted else 0
+
+
+def write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def report(console: Console, model: object, last: object, load: float, total: float) -> None:
+    """Timings in the manner of llama.cpp."""
+    from jaxllama import Model, Piece
+
+    assert isinstance(model, Model)
+    lines = [f"load time = {1e3 * load:10.2f} ms", f"compile time = {1e3 * model.programs.seconds:10.2f} ms / {model.programs.count:5d} programs"]
+    timings = last.timings if isinstance(last, Piece) else None
+    if timings is not None:
+        for name, seconds, count, rate, unit in (
+            ("prompt eval", timings.prompt_seconds, timings.prompt_tokens, timings.prompt_rate, "tokens"),
+            ("eval", timings.decode_seconds, timings.decode_tokens, timings.decode_rate, "runs"),
+        ):
+            each = 1e3 * seconds / count if count else 0.0
+            lines.append(f"{name} time = {1e3 * seconds:10.2f} ms / {count:5d} {unit} ({each:8.2f} ms per token, {rate:8.2f} tokens per second)")
+    lines.append(f"total time = {1e3 * total:10.2f} ms")
+    width = max(line.index("=") for line in lines)
+    for line in lines:
+        console.print(f"jaxllama: {' ' * (width - line.index('='))}{line}", highlight=False, markup=False, soft_wrap=True)

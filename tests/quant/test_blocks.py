@@ -1,0 +1,119 @@
+"""Block formats: packing loses nothing, dequantization equals an independent implementation bit for bit."""
+
+from __future__ import annotations
+
+import gguf as independent
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxllama.formats.gguf import TENSOR_TYPE_NAMES
+from jaxllama.quant import FORMATS, dequantize, from_blocks, qtake, to_blocks
+from jaxllama.quant.layout import allocate, pack_into
+
+PACKED = [name for name, f in FORMATS.items() if not f.dense]
+COLUMNS = 512
+
+
+def random_blocks(name: str, seed: int, shape: tuple[int, int], *, finite: bool = True) -> np.ndarray:
+    """uint8[stack, rows, row bytes] with any codes; f16 scales are finite unless asked otherwise."""
+    rng = np.random.default_rng(seed)
+    type_ = TENSOR_TYPE_NAMES[name]
+    blocks = rng.integers(0, 256, (*shape, COLUMNS // type_.weights, type_.bytes), dtype=np.uint8)
+    for part in FORMATS[name].parts:
+        if finite and part.dtype == "f2":
+            scales = rng.standard_normal((*blocks.shape[:-1], part.count)).astype(np.float16)
+            blocks[..., part.offset : part.offset + part.nbytes] = scales.view(np.uint8)
+    if finite and FORMATS[name].dense:
+        dtype = {"F32": np.float32, "F16": np.float16}.get(name)
+        x = rng.standard_normal((*shape, COLUMNS)).astype(np.float32)
+        return (x.astype(dtype) if dtype else x.view(np.uint16)[..., 1::2].copy()).view(np.uint8)
+    return blocks.reshape(*shape, -1)
+
+
+def reference(name: str, blocks: np.ndarray) -> np.ndarray:
+    flat = blocks.reshape(-1, blocks.shape[-1])
+    return independent.quants.dequantize(flat, independent.GGMLQuantizationType[name]).reshape(*blocks.shape[:-1], COLUMNS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_parts_cover_the_block(name):
+    covered = sorted((p.offset, p.offset + p.nbytes) for p in FORMATS[name].parts)
+    assert covered[0][0] == 0
+    assert covered[-1][1] == FORMATS[name].type.bytes
+    assert all(a[1] == b[0] for a, b in zip(covered, covered[1:], strict=False))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(seed=st.integers(0, 2**32), rows=st.sampled_from([1, 15, 16, 17, 37]), stack=st.sampled_from([1, 3]))
+def test_any_bytes_come_back(name, seed, rows, stack):
+    blocks = random_blocks(name, seed, (stack, rows), finite=False)
+    tensor = from_blocks(blocks, name)
+    assert tensor.shape == (stack, rows, COLUMNS)
+    np.testing.assert_array_equal(to_blocks(tensor), blocks)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(seed=st.integers(0, 2**32))
+def test_dequantize_is_bit_exact(name, seed):
+    blocks = random_blocks(name, seed, (2, 19))
+    found = np.asarray(dequantize(from_blocks(blocks, name)))
+    np.testing.assert_array_equal(found.view(np.uint32), reference(name, blocks).astype(np.float32).view(np.uint32))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(seed=st.integers(0, 2**32))
+def test_take_is_dequantize_of_rows(name, seed):
+    blocks = random_blocks(name, seed, (2, 19))
+    tensor = from_blocks(blocks, name)
+    ids = np.random.default_rng(seed).integers(0, 19, (2, 3))
+    found = jax.jit(qtake, static_argnums=2)(tensor, jnp.asarray(ids, jnp.int32), 1)
+    np.testing.assert_array_equal(found, np.asarray(dequantize(tensor))[1][ids])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_big_endian_bytes(name):
+    blocks = random_blocks(name, 3, (1, 17))
+    swapped = blocks.reshape(1, 17, -1, FORMATS[name].type.bytes).copy()
+    for part in FORMATS[name].parts:
+        size = 4 if part.dtype == "f4" else 2
+        if FORMATS[name].dense or part.dtype == "f2":
+            field = swapped[..., part.offset : part.offset + part.nbytes]
+            field[...] = field.reshape(*field.shape[:-1], -1, size)[..., ::-1].reshape(field.shape)
+    found = from_blocks(swapped.reshape(blocks.shape), name, byte_order=">")
+    np.testing.assert_array_equal(to_blocks(found), blocks)
+
+
+def test_padding_rows_are_zero():
+    format_ = FORMATS["Q8_0"]
+    arrays = allocate(format_, 1, 17, COLUMNS)
+    for a in arrays:
+        a.view(np.uint8)[...] = 255
+    pack_into(arrays, 0, format_, random_blocks("Q8_0", 0, (1, 17))[0])
+    assert all((a[0, 1, ..., 1:] == 0).all() for a in arrays)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1e-30, 1.0, 1e4]))
+def test_q8_0_is_quantized_like_the_reference(seed, scale):
+    x = (np.random.default_rng(seed).standard_normal((4, 32)) * scale).astype(np.float32)
+    quantize = FORMATS["Q8_0"].quantize
+    assert quantize is not None
+    np.testing.assert_array_equal(quantize(x), independent.quants.quantize(x, independent.GGMLQuantizationType.Q8_0))
+
+
+def test_sizes_on_the_device_are_the_files():
+    for name in FORMATS:
+        blocks = random_blocks(name, 0, (2, 32))
+        assert from_blocks(blocks, name).nbytes == blocks.nbytes
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="no block format 'Q9'"):
+        from_blocks(np.zeros((1, 1, 34), np.uint8), "Q9")
+    with pytest.raises(ValueError, match="no whole number of Q8_0 blocks"):
+        from_blocks(np.zeros((1, 1, 35), np.uint8), "Q8_0")
+    with pytest.raises(ValueError, match="expected 3 matrices, found 2"):
+        from_blocks(iter(np.zeros((2, 1, 34), np.uint8)), "Q8_0", stack=3)
