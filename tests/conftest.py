@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jaxllama  # before jax, so that its XLA flags count  # noqa: F401, I001
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
+
+import jaxllama  # before jax, so that its XLA flags count
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

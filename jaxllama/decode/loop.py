@@ -58,7 +58,7 @@ def choose(logits: jax.Array, state: DecodeState, run: Run, sampling: Sampling, 
     """Sample a token for every running slot and decide whether it is the last. Returns the new run and log-probabilities f32[B]."""
     tokens, logprobs = sample(logits, sampling, state.positions, end)
     running = run.reason == Stop.RUNNING
-    remaining = run.remaining - running
+    remaining = run.remaining - running.astype(jnp.int32)
     reason = jnp.where(state.positions >= state.n_ctx, Stop.CONTEXT, Stop.RUNNING)
     reason = jnp.where(remaining <= 0, Stop.LIMIT, reason)
     reason = jnp.where(end[tokens], Stop.END, reason)
@@ -93,7 +93,7 @@ def decode_loop(
         running = run.reason == Stop.RUNNING
         logits, state = step(params, state, run.token, running, config=config)
         run, logprobs = choose(logits, state, run, sampling, end)
-        emitted = Emitted(emitted.tokens.at[:, i].set(run.token), emitted.logprobs.at[:, i].set(logprobs), emitted.counts + running)
+        emitted = Emitted(emitted.tokens.at[:, i].set(run.token), emitted.logprobs.at[:, i].set(logprobs), emitted.counts + running.astype(jnp.int32))
         return i + 1, emitted, state, run
 
     _, emitted, state, run = jax.lax.while_loop(going, body, (jnp.int32(0), empty, state, run))

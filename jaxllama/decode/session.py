@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import jax
 import jax.numpy as jnp
@@ -74,11 +74,12 @@ def load_state(path: str | Path, config: Config) -> DecodeState:
         SessionError: the file is no session, is damaged, or belongs to a model of another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as raw, ZipFile(raw) as archive:
+            if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("its arrays are compressed")  # save_state never does; a few bytes could unfold to any size
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             found = {name: file[name] for name in ("version", "n_ctx", "capacity", "dtype", "positions", "keys", "values")}
-    except (BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except (BadZipFile, KeyError, ValueError, EOFError, MemoryError) as error:
         raise SessionError(f"{path}: expected a session file, found something else ({error})") from error
     if found["version"] != _VERSION:
         raise SessionError(f"{path}: expected session version {_VERSION}, found {found['version']}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import gguf as independent
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,7 @@ def test_the_parts_cover_the_block(name):
     covered = sorted((p.offset, p.offset + p.nbytes) for p in FORMATS[name].parts)
     assert covered[0][0] == 0
     assert covered[-1][1] == FORMATS[name].type.bytes
-    assert all(a[1] == b[0] for a, b in zip(covered, covered[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(covered))
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -58,7 +58,7 @@ def test_many_rows_round_to_bf16_at_most(name):
 
 
 def test_large_matrices_run_in_pieces(monkeypatch):
-    x, weight, matrix = setting("Q4_K", FEW_ROWS + 1, outputs=16 * 7)
+    x, weight, _ = setting("Q4_K", FEW_ROWS + 1, outputs=16 * 7)
     whole = np.asarray(qmatmul(x, weight, 1, exact=True))
     monkeypatch.setattr("jaxllama.quant.matmul.TEMPORARY_WEIGHTS", 16 * 3 * COLUMNS)  # three tiles a piece, seven tiles: the last piece overlaps
     np.testing.assert_allclose(qmatmul(x, weight, 1, exact=True), whole, rtol=1e-6, atol=1e-4)

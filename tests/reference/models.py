@@ -35,7 +35,13 @@ class Tiny:
 
 _QKV_BIAS = {"attn_q.bias": (HEADS * HEAD,), "attn_k.bias": (KV_HEADS * HEAD,), "attn_v.bias": (KV_HEADS * HEAD,)}
 _YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 16, "context_length": 64}
-_GEMMA2 = {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0, "attention.sliding_window": 6, "attention.key_length": 24, "attention.value_length": 24}
+_GEMMA2 = {
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 3.0,
+    "attention.sliding_window": 6,
+    "attention.key_length": 24,
+    "attention.value_length": 24,
+}
 
 MODELS: dict[str, Tiny] = {
     "llama": Tiny("llama"),

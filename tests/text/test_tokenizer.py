@@ -91,7 +91,7 @@ def test_user_defined_tokens_are_always_found(shared_data):
 
 def test_ends(shared_data):
     assert tokenizer(shared_data, "llama-bpe").end == {128001, 128009}
-    assert tokenizer(shared_data, "qwen2").end == {151643, 151645}
+    assert tokenizer(shared_data, "qwen2").end == {128247, 151643, 151645}  # llama.cpp counts the plain token </s> of this vocabulary too
     assert tokenizer(shared_data, "llama-spm").end == {2}
     assert tokenizer(shared_data, "phi-3").end == {2, 32000, 32007}
 
@@ -166,4 +166,5 @@ def test_stop_strings_in_any_split(pieces, stops):
     cut = min((text.find(s) for s in stops if s in text), default=len(text))
     # A longer stop string may begin before a shorter one that is complete earlier in the stream.
     assert text.startswith(shown)
-    assert shown == text[:cut] if len(stops) <= 1 else len(shown) >= cut
+    assert len(shown) >= cut
+    assert shown == text[:cut] or len(stops) > 1

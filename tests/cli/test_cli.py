@@ -1,0 +1,174 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jaxllama.cli import flags
+from jaxllama.cli.main import main
+from jaxllama.cli.run import unescape
+from jaxllama.hub import choose_file, download, embedded_model, find_model
+
+FAST = ["--no-compile-cache", "--temp", "0", "-c", "128"]
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("LLAMA_ARG_"):
+            monkeypatch.delenv(name)
+
+
+def test_llama_cpps_continuation(shared_data, capsys):
+    path = shared_data / "models" / "stories260K.gguf"
+    assert main(["run", "-m", str(path), "-p", "Once upon a time", "--temp", "0", "-n", "60", "--no-compile-cache"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. "
+        "She wanted to play with it, but it was too high.\nLily"
+    )
+
+
+def test_embedded_model_runs_without_arguments_and_reports(capsys):
+    assert main(["run", "-n", "12", *FAST]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Once upon a time")
+    for line in ("load time", "compile time", "prompt eval time", "eval time", "tokens per second", "total time"):
+        assert line in captured.err
+
+
+def test_prompt_options(tmp_path, capsys):
+    (tmp_path / "prompt.txt").write_text("Ben was a bear.\n")
+    assert main(["run", "-f", str(tmp_path / "prompt.txt"), "-n", "3", "--no-perf", *FAST]) == 0
+    assert capsys.readouterr().out.startswith("Ben was a bear.")
+    assert main(["run", "-p", r"Ben\nwas", "-n", "2", "--no-display-prompt", "--verbose-prompt", *FAST]) == 0
+    captured = capsys.readouterr()
+    assert not captured.out.startswith("Ben")
+    assert "number of tokens in prompt = " in captured.err
+    assert r"'\n'" in captured.err
+
+
+def test_the_same_seed_tells_the_same_story(capsys):
+    texts = []
+    for seed in ("7", "7", "8"):
+        main(["run", "-n", "20", "-s", seed, "--temp", "1", "--no-compile-cache", "-c", "128"])
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_full_context_says_so(capsys):
+    assert main(["run", "-n", "-1", "--ignore-eos", "--no-compile-cache", "-c", "16"]) == 0
+    assert "the context of 16 tokens is full" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "-m", "nowhere.gguf"], "nowhere.gguf: no such file"),
+        (["run", "--override-kv", "nonsense"], "--override-kv"),
+        (["run", "--override-kv", "general.architecture=str:marsian"], "gemma2, llama, qwen2, qwen3"),
+        (["run", "-p", "a " * 500, "-c", "16"], "the context holds 16"),
+        (["run", "-ctk", "q4_0"], "no cache type"),
+        (["inspect", "nowhere.gguf"], "nowhere.gguf"),
+        (["inspect", __file__], "expected GGUF"),
+    ],
+)
+def test_errors_are_one_line(arguments, message, capsys):
+    assert main([*arguments, *(["--no-compile-cache"] if arguments[0] == "run" else [])]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_inspect(capsys):
+    assert main(["inspect", str(embedded_model())]) == 0
+    out = capsys.readouterr().out
+    for text in ("GGUF version 3, little endian", "llama.block_count", "token_embd.weight", "Q8_0", "bytes a weight (8.500 bits)", "STRING[2048]"):
+        assert text in out
+
+
+def test_help_and_version(capsys):
+    assert main([]) == 2
+    assert main(["--version"]) == 0
+    assert "jaxllama" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--help"])
+    assert caught.value.code == 0
+    assert "--no-display-prompt" in capsys.readouterr().out
+
+
+def parse(arguments: list[str], environ: dict[str, str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CONTEXT, flags.SAMPLING, flags.COMPILE, environ=environ)
+    return parser.parse_args(arguments)
+
+
+def test_flags_win_over_variables():
+    environ = {"LLAMA_ARG_CTX_SIZE": "77", "LLAMA_ARG_TOP_K": "3", "LLAMA_ARG_PERF": "off"}
+    assert (parse([], environ).n_ctx, parse([], environ).top_k, parse([], environ).perf) == (77, 3, False)
+    assert parse(["-c", "5", "--perf"], environ).n_ctx == 5
+    with pytest.raises(SystemExit):
+        parse([], {"LLAMA_ARG_CTX_SIZE": "many"})
+
+
+def test_every_spelling():
+    for spelling in ("-n", "--predict", "--n-predict"):
+        assert parse([spelling, "3"], {}).n_predict == 3
+    assert parse(["-hf", "a/b:Q8_0", "-hff", "x.gguf"], {}).hf_repo == "a/b:Q8_0"
+    assert not parse(["--no-escape"], {}).escape
+
+
+def test_unescape():
+    assert unescape(r"a\nb\tc\\d\x41\q") == "a\nb\tc\\dA\\q"
+
+
+def test_control_c_stops_cleanly():
+    command = [sys.executable, "-m", "jaxllama.cli.main", "run", "-n", "-1", "--ignore-eos", "-c", "4096", "--no-compile-cache"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.read(60)  # the prompt and some of the text
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "total time" in err
+
+
+def test_files_of_a_repository():
+    names = ["README.md", "m-Q4_K_M.gguf", "m-Q8_0.gguf", "mmproj-f16.gguf", "b-Q5_K_M-00001-of-00002.gguf", "b-Q5_K_M-00002-of-00002.gguf"]
+    assert choose_file("a/b", names, None) == "m-Q4_K_M.gguf"
+    assert choose_file("a/b", names, "q8_0") == "m-Q8_0.gguf"
+    assert choose_file("a/b", names, "Q5_K_M") == "b-Q5_K_M-00001-of-00002.gguf"
+    with pytest.raises(FileNotFoundError, match="no GGUF file with Q4_K in its name"):
+        choose_file("a/b", names, "Q4_K")
+
+
+def test_download_fetches_all_shards(monkeypatch, tmp_path):
+    import types
+
+    fetched = []
+
+    def fetch(repo: str, name: str) -> str:
+        fetched.append((repo, name))
+        return str(tmp_path / name)
+
+    fake = types.SimpleNamespace(list_repo_files=lambda repo: ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"], hf_hub_download=fetch)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
+    assert find_model("a/b") == tmp_path / "m-00001-of-00002.gguf"
+    assert fetched == [("a/b", "m-00001-of-00002.gguf"), ("a/b", "m-00002-of-00002.gguf")]
+    with pytest.raises(FileNotFoundError, match=r"has no file x\.gguf"):
+        download("a/b", file="x.gguf")
+
+
+def test_downloading_needs_the_hub_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match=r"pip install 'jaxllama\[hub\]'"):
+        download("a/b")

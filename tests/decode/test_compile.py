@@ -1,0 +1,88 @@
+"""Laws about the compiled programs: how many there are, what is donated, and that nothing leaves the device inside the loop."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxllama
+from jaxllama.decode import Run, decode_loop, jit_begin, jit_decode_loop, jit_step, make_sampling
+from jaxllama.decode.shapes import bucket_for, buckets, chunks
+from jaxllama.models import init_state
+
+
+def test_programs_are_as_many_as_buckets():
+    model = jaxllama.load(n_ctx=256)
+    for length in (1, 2, 8):
+        model.generate([5] * length, n_predict=40, temperature=length / 10, top_k=length, seed=length)
+    assert model.programs.count == 3  # one prefill bucket, the first token, the loop
+    model.generate([5] * 9, n_predict=3)
+    assert model.programs.count == 4
+    model.generate([5] * 140, n_predict=3)
+    assert model.programs.count == 5
+
+
+def test_buckets():
+    assert buckets(512) == (8, 32, 128, 512)
+    assert buckets(100) == (8, 32, 100)
+    assert bucket_for(1) == 8
+    assert bucket_for(129) == 512
+    assert list(chunks(1100)) == [(0, 512, 512), (512, 1024, 512), (1024, 1100, 128)]
+    with pytest.raises(ValueError, match="at least one token"):
+        buckets(0)
+
+
+def arguments(model, slots=2):
+    state = init_state(model.config, slots, n_ctx=64, padding=64)
+    run = Run(jnp.zeros(slots, jnp.int32), jnp.zeros(slots, jnp.int32), jnp.full(slots, 10))
+    return model.params, state, run, make_sampling(slots), model.end, jnp.int32(4)
+
+
+def test_the_state_is_donated_and_the_parameters_are_not(story_model):
+    params, state, run, *rest = arguments(story_model)
+    _, new, _ = jit_decode_loop(params, state, run, *rest, config=story_model.config)
+    assert state.keys.is_deleted()
+    assert state.values.is_deleted()
+    assert not new.keys.is_deleted()
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(params))
+    _, again = jit_step(params, new, jnp.zeros(2, jnp.int32), config=story_model.config)
+    assert new.keys.is_deleted()
+    assert again.keys.shape == state.keys.shape
+
+
+def test_no_callback_and_no_captured_weights(story_model):
+    """The loop's jaxpr calls nothing on the host and holds no constant of more than a kilobyte: weights are arguments."""
+    closed = jax.make_jaxpr(lambda *a: decode_loop(*a, config=story_model.config))(*arguments(story_model))
+    text = str(closed)
+    assert "callback" not in text
+    assert "infeed" not in text
+    assert all(np.size(c) < 1024 for c in closed.consts)
+
+
+def test_the_loop_makes_no_full_precision_weights():
+    """Temporaries of the decode program stay far below the weights in float32."""
+    model = jaxllama.load(n_ctx=64)
+    compiled = jit_decode_loop.lower(*arguments(model, slots=1), config=model.config).compile()
+    weights = sum(t.size for t in model.file.tensors.values())
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * weights / 4
+
+
+def test_the_program_does_not_grow_with_the_layers(story_model):
+    from dataclasses import replace
+
+    def size(layers: int) -> int:
+        config = replace(story_model.config, n_layer=layers, windows=(0,) * layers)
+        _, _, run, *rest = arguments(story_model)
+        state = init_state(config, 2, n_ctx=64, padding=64)
+        return len(str(jax.make_jaxpr(lambda *a: decode_loop(*a, config=config))(story_model.params, state, run, *rest)))
+
+    assert size(2) == pytest.approx(size(5), rel=0.01)
+
+
+def test_begin_takes_prefill_logits(story_model):
+    session = story_model.prefill(["Once upon a time"])
+    run, logprobs = jit_begin(session.logits, session.state, make_sampling(1, temperature=0), story_model.end, jnp.asarray([3]))
+    assert int(run.token[0]) == int(session.logits[0].argmax())
+    assert float(logprobs[0]) <= 0
