@@ -116,7 +116,8 @@ def sample(logits: jax.Array, sampling: Sampling, positions: jax.Array, end: jax
         return jax.random.uniform(jax.random.fold_in(jax.random.key(seed), position))
 
     def from_top(count: int) -> jax.Array:
-        values, ids = jax.lax.top_k(allowed, count)
+        # Without the barrier XLA merges the cut with what follows and sorts the whole vocabulary instead: 21 ms instead of 0.2 for 128k tokens on CPU.
+        values, ids = jax.lax.optimization_barrier(tuple(jax.lax.top_k(allowed, count)))
         return _choose(values, ids, sampling, jax.vmap(draw)(sampling.seed, positions))
 
     greedy = sampling.temperature <= 0

@@ -1,7 +1,8 @@
 """`qmatmul`: activations times packed weights, the one product of the engine, and the table that chooses how it is computed.
 
-Three formulations, all plain jnp:
-- `integer_rows`: few rows of activations. Codes are unpacked in registers and multiplied with int8 activations; every weight is read once.
+The formulations:
+- `kernel_rows` (kernels.cpu): few rows of activations, on processors that it knows. Every weight is read once and multiplied with int8 activations.
+- `integer_rows`: the same arithmetic in plain jnp, everywhere.
 - `unpacked`: many rows. A matrix is unpacked into a temporary (bf16 where the processor multiplies bf16, else f32) for XLA's own matrix product.
 - `dense`: F32, F16 and BF16 weights need no unpacking.
 """
@@ -19,6 +20,8 @@ from jax import lax
 from .activations import GROUP, quantize_activations
 from .block import LANES, Array, BlockFormat
 from .dequantize import group_values
+from .kernels import cpu
+from .kernels.tiles import TILES
 from .processor import has_bf16_products
 from .qtensor import QTensor
 
@@ -26,6 +29,14 @@ FEW_ROWS = 8  # beyond this, unpacking once costs less than unpacking for every 
 TEMPORARY_WEIGHTS = 32 * 2**20  # a matrix with more weights than this is unpacked and multiplied piece by piece
 
 Formulation = Callable[[Array, QTensor, "Array | int"], Array]
+
+
+def tied(x: Array, weight: QTensor) -> tuple[Array, QTensor]:
+    """The same, but so that the weight seems to depend on x.
+
+    In a decode loop XLA would otherwise see that unpacking does not depend on the step, unpack everything before the loop and keep it in memory.
+    """
+    return lax.optimization_barrier((x, weight))
 
 
 def grouped(format_: BlockFormat, x: Array) -> Array:
@@ -40,6 +51,7 @@ def integer_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
     """x f32[M, columns] -> f32[M, rows] with activations rounded to int8."""
     format_ = weight.block_format
     assert format_.groups is not None
+    x, weight = tied(x, weight)
     activations = quantize_activations(x)
     merge = "g m b r k -> g k m (b r)"
     codes = rearrange(grouped(format_, activations.codes.reshape(x.shape)), merge)
@@ -68,6 +80,7 @@ def unpacked(dtype: jnp.dtype) -> Formulation:
     """x f32[M, columns] -> f32[M, rows] through a temporary matrix of the given type."""
 
     def product(x: Array, weight: QTensor, index: Array | int) -> Array:
+        x, weight = tied(x, weight)
         format_ = weight.block_format
         parts = weight.named_parts(index)
         tiles = weight.parts[0].shape[1]
@@ -121,6 +134,7 @@ def _table() -> tuple[Rule, ...]:
     return (
         Rule(dense, formats=("F32", "F16", "BF16")),
         Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),
+        *((Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=cpu.MAX_ROWS, formats=tuple(TILES)),) if cpu.available() else ()),
         Rule(integer_rows, max_rows=FEW_ROWS),
         Rule(unpacked(jnp.dtype(fast))),
     )

@@ -1,0 +1,210 @@
+"""Packed weights in vector registers: for each block format, how the words of 16 rows become codes and scales.
+
+A format is a generator of `Group`s for one block. A group's codes are unsigned bytes, four neighbouring weights of each of the 16 rows in a vector
+<16 x i32>; the loop over blocks, the products and the rows of activations are the same for all formats (`product`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ..block import BlockFormat
+from .frame import BLOCKS, POINTERS
+from .ir import Function
+
+V32, VF = "<16 x i32>", "<16 x float>"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights with one scale: x = scale * (code - offset) - minimum.
+
+    Attributes:
+        at: the group's first weight in the block; 32 weights as a rule.
+        codes: makes the vector of word `c` of the group.
+        words: how many words the group has, 4 weights each.
+        scale, minimum: <16 x float>; no minimum is zero.
+        offset: what is subtracted from every code.
+    """
+
+    at: int
+    codes: Callable[[int], str]
+    words: int
+    scale: str
+    minimum: str | None = None
+    offset: int = 0
+
+
+class Block:
+    """One block of one tile while its code is written: loads of its parts, and the few operations that formats need."""
+
+    def __init__(self, f: Function, format_: BlockFormat, pointers: Mapping[str, str]):
+        self.f, self._format, self._pointers = f, format_, pointers
+
+    def word(self, part: str, item: int) -> str:
+        """Word `item` of a part, of all 16 rows."""
+        return self.f.load(V32, self._pointers[part], 64 * item)
+
+    def half(self, part: str) -> str:
+        """An f16 part as floats."""
+        return self.f.let(f"fpext <16 x half> {self.f.load('<16 x half>', self._pointers[part])} to {VF}")
+
+    def splat(self, value: int) -> str:
+        return "<" + ", ".join([f"i32 {value - 2**32 if value >= 2**31 else value}"] * 16) + ">"
+
+    def op(self, name: str, a: str, b: int | str) -> str:
+        """An operation on words; a number stands for a vector of it."""
+        return self.f.let(f"{name} {V32} {a}, {b if isinstance(b, str) else self.splat(b)}")
+
+    def bits(self, word: str, shift: int, mask: int) -> str:
+        """(word >> shift) & mask, the mask given for one byte and applied to all four."""
+        shifted = self.op("lshr", word, shift) if shift else word
+        return self.op("and", shifted, mask * 0x01010101)
+
+    def to_float(self, words: str) -> str:
+        return self.f.let(f"sitofp {V32} {words} to {VF}")
+
+    def times(self, a: str, b: str) -> str:
+        return self.f.let(f"fmul {VF} {a}, {b}")
+
+
+def q4_0(b: Block) -> Iterator[Group]:
+    def codes(c: int) -> str:
+        return b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)
+
+    yield Group(0, codes, 8, b.half("d"), offset=8)
+
+
+def q8_0(b: Block) -> Iterator[Group]:
+    # The product wants unsigned codes: adding 128 to an int8 is flipping its highest bit.
+    yield Group(0, lambda c: b.op("xor", b.word("qs", c), 0x80808080), 8, b.half("d"), offset=128)
+
+
+def _k_scales(b: Block, j: int) -> tuple[str, str]:
+    """Scale and minimum of sub-block j as floats; see `blocks.k_scales`."""
+
+    def byte(word: int, shift: int, mask: int) -> str:
+        return b.op("and", b.op("lshr", b.word("scales", word), shift), mask)
+
+    if j < 4:
+        scale, minimum = byte(0, 8 * j, 63), byte(1, 8 * j, 63)
+    else:
+        n = 8 * (j - 4)
+        scale = b.op("or", byte(2, n, 15), byte(0, n + 2, 48))
+        minimum = b.op("or", byte(2, n + 4, 15), byte(1, n + 2, 48))
+    return b.times(b.to_float(scale), b.half("d")), b.times(b.to_float(minimum), b.half("dmin"))
+
+
+def q4_k(b: Block) -> Iterator[Group]:
+    for j in range(8):
+        scale, minimum = _k_scales(b, j)
+        yield Group(32 * j, lambda c, j=j: b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15), 8, scale, minimum)
+
+
+def q5_k(b: Block) -> Iterator[Group]:
+    for j in range(8):
+        scale, minimum = _k_scales(b, j)
+
+        def codes(c: int, j: int = j) -> str:
+            low = b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15)
+            return b.op("or", low, b.op("shl", b.bits(b.word("qh", c), j, 1), 4))
+
+        yield Group(32 * j, codes, 8, scale, minimum)
+
+
+def q6_k(b: Block) -> Iterator[Group]:
+    d = b.half("d")
+    for n in range(16):  # sub-blocks of 16 weights, in order
+        half, quarter, i = n // 8, n // 2 % 4, n % 2
+
+        def codes(c: int, half: int = half, quarter: int = quarter, i: int = i) -> str:
+            low = b.bits(b.word("ql", 16 * half + 8 * (quarter % 2) + 4 * i + c), 4 * (quarter // 2), 15)
+            return b.op("or", low, b.op("shl", b.bits(b.word("qh", 8 * half + 4 * i + c), 2 * quarter, 3), 4))
+
+        scale = b.op("ashr", b.op("shl", b.word("scales", n // 4), 24 - 8 * (n % 4)), 24)
+        yield Group(16 * n, codes, 4, b.times(b.to_float(scale), d), offset=32)
+
+
+TILES: dict[str, Callable[[Block], Iterator[Group]]] = {"Q4_0": q4_0, "Q8_0": q8_0, "Q4_K": q4_k, "Q5_K": q5_k, "Q6_K": q6_k}
+
+
+def product(f: Function, format_: BlockFormat, rows: int) -> None:
+    """The body of `tiles` (see `frame`): 16 rows of weights a tile with `rows` rows of activations.
+
+    Operands after the parts: codes s8[rows, columns], scales f32[rows, columns / 32], sums s32[rows, columns / 16] of the codes. Result f32[rows, tiles * 16].
+    """
+    control, first, last = f.parameters
+    blocks = f.load("i64", control, BLOCKS, 8)
+    tiles = f.load("i64", control, BLOCKS - 8, 8)
+    count = len(format_.parts)
+    pointers = [f.load("ptr", control, POINTERS + 8 * i, 8) for i in range(count + 5)]
+    parts, (codes, scales, sums, _, out) = pointers[:count], pointers[count:]
+    weights = format_.type.weights
+    columns = f.mul(blocks, weights)
+
+    def tile(t: str, _: list[str]) -> list[str]:
+        start = f.mul(t, blocks)
+
+        def block(n: str, totals: list[str]) -> list[str]:
+            place = f.add(start, n)
+            here = Block(f, format_, {p.name: f.at(pointer, f.mul(place, 16 * p.nbytes)) for p, pointer in zip(format_.parts, parts, strict=True)})
+            at = f.mul(n, weights)
+            x = [f.at(codes, f.add(at, f.mul(columns, m))) for m in range(rows)]
+            # Offsets of this block's scales (4 bytes for 32 weights) and sums (4 bytes for 16) in each row of activations.
+            x_scales = [f.at(scales, f.let(f"lshr i64 {f.add(at, f.mul(columns, m))}, 3")) for m in range(rows)]
+            x_sums = [f.at(sums, f.let(f"lshr i64 {f.add(at, f.mul(columns, m))}, 2")) for m in range(rows)]
+            for group in TILES[format_.name](here):
+                totals = _close(f, group, totals, _dots(f, group, x, x_sums), x_scales, x_sums)
+            return totals
+
+        totals = f.loop(0, blocks, [(VF, "zeroinitializer")] * rows, block)
+        for m, total in enumerate(totals):
+            f.store(VF, total, out, f.mul(f.add(f.mul(tiles, m), t), 64), 4)
+        return []
+
+    f.loop(first, last, [], tile)
+
+
+def _dots(f: Function, group: Group, x: list[str], x_sums: list[str]) -> list[str]:
+    """Integer sums <16 x i32> of (code - offset) * activation for every row of activations."""
+    chains = 2 if len(x) < 4 else 1  # with few rows two sums side by side hide the latency of the product
+    zero = "zeroinitializer"
+    sums = [[zero] * chains for _ in x]
+    if group.offset:
+        for m, pointer in enumerate(x_sums):
+            total = f.let(f"mul i32 {_sum(f, group, pointer)}, {-group.offset}")
+            sums[m][0] = f.splat("i32", 16, total)
+    for c in range(group.words):
+        codes = f.let(f"bitcast {V32} {group.codes(c)} to <64 x i8>")
+        for m, pointer in enumerate(x):
+            four = f.splat("i32", 16, f.load("i32", pointer, group.at + 4 * c))
+            four = f.let(f"bitcast {V32} {four} to <64 x i8>")
+            chain = sums[m][c % chains]
+            sums[m][c % chains] = f.let(f"call {V32} @llvm.x86.avx512.vpdpbusd.512({V32} {chain}, <64 x i8> {codes}, <64 x i8> {four})")
+    return [f.let(f"add {V32} {s[0]}, {s[1]}") if chains == 2 else s[0] for s in sums]
+
+
+def _sum(f: Function, group: Group, pointer: str) -> str:
+    """The sum of a group's activation codes, i32."""
+    first = f.load("i32", pointer, group.at // 4, 4)
+    if group.words == 4:
+        return first
+    return f.let(f"add i32 {first}, {f.load('i32', pointer, group.at // 4 + 4, 4)}")
+
+
+def _close(f: Function, group: Group, totals: list[str], dots: list[str], x_scales: list[str], x_sums: list[str]) -> list[str]:
+    """totals + activation scale * (scale * dots - minimum * sum of the activation codes)."""
+    found = []
+    for total, dot, scale_at, sum_at in zip(totals, dots, x_scales, x_sums, strict=True):
+        x_scale = f.load("float", scale_at, group.at // 32 * 4, 4)
+        wide = f.splat("float", 16, x_scale)
+        scale = f.let(f"fmul {VF} {group.scale}, {wide}")
+        number = f.let(f"sitofp {V32} {dot} to {VF}")
+        total = f.let(f"call {VF} @llvm.fma.v16f32({VF} {number}, {VF} {scale}, {VF} {total})")
+        if group.minimum is not None:
+            whole = f.let(f"sitofp i32 {_sum(f, group, sum_at)} to float")
+            less = f.splat("float", 16, f.let(f"fneg float {f.let(f'fmul float {whole}, {x_scale}')}"))
+            total = f.let(f"call {VF} @llvm.fma.v16f32({VF} {group.minimum}, {VF} {less}, {VF} {total})")
+        found.append(total)
+    return found
