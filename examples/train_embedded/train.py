@@ -57,7 +57,7 @@ def document(tokenizer: Tokenizer, seed: int) -> list[int]:
         text = f"{TURN}user\n{request}{TURN_END}\n{TURN}assistant\n{answer}{TURN_END}"
     else:
         text = story(r)
-    return [tokenizer.token_to_id(END), *tokenizer.encode(text).ids]
+    return tokenizer.encode(END + text).ids
 
 
 class Batches:

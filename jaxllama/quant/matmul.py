@@ -22,7 +22,7 @@ from .block import LANES, Array, BlockFormat
 from .dequantize import group_values
 from .kernels import cpu
 from .kernels.tiles import TILES
-from .processor import has_bf16_products
+from .processor import has_bf16_products, has_matrix_units
 from .qtensor import QTensor
 
 FEW_ROWS = 8  # beyond this, unpacking once costs less than unpacking for every row
@@ -131,10 +131,14 @@ class Rule(NamedTuple):
 def _table() -> tuple[Rule, ...]:
     """First match wins. New kernels are rows of this table."""
     fast = jnp.bfloat16 if jax.default_backend() != "cpu" or has_bf16_products() else jnp.float32
+    kernels = ()
+    if cpu.available():
+        # Matrix units (AMX) multiply bf16 faster than the kernel multiplies int8; without them the kernel is ahead at any number of rows.
+        kernels = (Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=16 if has_matrix_units() else None, formats=tuple(TILES)),)
     return (
         Rule(dense, formats=("F32", "F16", "BF16")),
         Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),
-        *((Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=cpu.MAX_ROWS, formats=tuple(TILES)),) if cpu.available() else ()),
+        *kernels,
         Rule(integer_rows, max_rows=FEW_ROWS),
         Rule(unpacked(jnp.dtype(fast))),
     )

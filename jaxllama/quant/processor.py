@@ -25,3 +25,9 @@ def features() -> frozenset[str]:
 def has_bf16_products() -> bool:
     """Whether bf16 products run in hardware: AVX-512 BF16 or AMX on x86, BF16 on Arm."""
     return bool(features() & {"avx512_bf16", "amx_bf16", "bf16"}) or platform.machine() == "arm64"
+
+
+@cache
+def has_matrix_units() -> bool:
+    """Whether the processor has AMX, with which XLA's own bf16 product runs."""
+    return "amx_bf16" in features()

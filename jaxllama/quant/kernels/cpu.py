@@ -22,9 +22,8 @@ from ..blocks import FORMATS
 from ..processor import features
 from ..qtensor import QTensor
 from . import frame, tiles
-from .ir import Function
 
-MAX_ROWS = 8
+BATCH = 8  # rows of activations that pass a tile together: their sums fill the registers
 
 _keep: list[Any] = []  # compiled code must outlive every program that calls it
 
@@ -67,9 +66,7 @@ def register(format: str, rows: int) -> str:
     llvm.initialize_native_asmprinter()
     module = llvm.parse_assembly(source(format, rows))
     module.verify()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
-    )
+    machine = llvm.Target.from_default_triple().create_target_machine(cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3)
     passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
     passes.getModulePassManager().run(module, passes)
     engine = llvm.create_mcjit_compiler(module, machine)
@@ -81,12 +78,15 @@ def register(format: str, rows: int) -> str:
 
 
 def kernel_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
-    """x f32[M, columns] -> f32[M, rows] with activations rounded to int8, M at most `MAX_ROWS`."""
+    """x f32[M, columns] -> f32[M, rows] with activations rounded to int8."""
     rows = x.shape[0]
-    name = register(weight.format, rows)
-    a = quantize_activations(x)
-    codes = a.codes.astype(jnp.int8).reshape(x.shape)
-    sums = a.codes.reshape(rows, -1, 16).sum(-1)
+    batch = min(rows, BATCH)
+    name = register(weight.format, batch)
+    a = quantize_activations(jnp.pad(x, ((0, -rows % batch), (0, 0))))
+    codes = a.codes.astype(jnp.int8).reshape(-1, batch, x.shape[1])
+    scales = a.scales.reshape(-1, batch, a.scales.shape[-1])
+    sums = a.codes.reshape(-1, batch, x.shape[1] // 16, 16).sum(-1)
     outputs = weight.parts[0].shape[1] * LANES
-    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct((rows, outputs), jnp.float32), vmap_method="sequential")
-    return call(*weight.parts, codes, a.scales, sums, jnp.asarray(index, jnp.int32))[:, : weight.shape[1]]
+    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct((*codes.shape[:2], outputs), jnp.float32), vmap_method="sequential")
+    found = call(*weight.parts, codes, scales, sums, jnp.asarray(index, jnp.int32))
+    return found.reshape(-1, outputs)[:rows, : weight.shape[1]]

@@ -21,7 +21,7 @@ _BUFFER_DATA, _BUFFER_DIMS = 24, 40
 _EXTENSION_TYPE, _EXTENSION_METADATA, _METADATA_VERSION, _METADATA_EXTENSION_TYPE = 8, 24, 24, 1
 _API_SCHEDULE, _API_THREADS = 136, 144
 # The control block: i64 fields, then a pointer for each operand and one for the result.
-NEXT, DONE, REFERENCES, PARTS, TILES, BLOCKS, POINTERS = range(0, 7 * 8, 8)
+NEXT, DONE, REFERENCES, PARTS, TILES, BLOCKS, BATCHES, POINTERS = range(0, 8 * 8, 8)
 
 PARTS_A_THREAD = 4  # more parts than threads, so that a thread that is held up does not hold up the rest
 ALONE_BYTES = 128 * 1024  # a matrix this small is not worth waking another thread
@@ -30,7 +30,8 @@ ALONE_BYTES = 128 * 1024  # a matrix this small is not worth waking another thre
 def module(name: str, part_bytes: list[int], operands: int, tiles: Callable[[Function], None]) -> str:
     """The IR of a handler called `name`.
 
-    Operands are the parts of the weight, [S, T, B, count, 16] each, then others, and last the int32 index of the matrix in the stack.
+    Operands are the parts of the weight, [S, T, B, count, 16] each, then activations whose first axis counts batches of rows, and last the int32 index of the
+    matrix in the stack.
 
     Args:
         part_bytes: for each part, the bytes of one block of a tile.
@@ -114,6 +115,7 @@ def _handler(name: str, part_bytes: list[int], operands: int) -> Function:
     result = f.load("ptr", f.load("ptr", f.load("ptr", frame, _FRAME_RESULTS, 8), 0, 8), _BUFFER_DATA, 8)
     dims = f.load("ptr", buffers[0], _BUFFER_DIMS, 8)
     tiles, blocks = f.load("i64", dims, 8, 8), f.load("i64", dims, 16, 8)
+    batches = f.load("i64", f.load("ptr", buffers[len(part_bytes)], _BUFFER_DIMS, 8), 0, 8)
     index = f.let(f"sext i32 {f.load('i32', data[-1], 0, 4)} to i64")
     before = f.mul(index, f.mul(tiles, blocks))  # blocks of tiles in the stack before this matrix
     pointers = [f.at(d, f.mul(before, n)) for d, n in zip(data, part_bytes, strict=False)] + data[len(part_bytes) :]
@@ -131,12 +133,13 @@ def _handler(name: str, part_bytes: list[int], operands: int) -> Function:
         return f.let(f"call ptr {f.load('ptr', api, offset, 8)}(ptr {question})")
 
     ask(_API_THREADS, context, threads)  # without a pool the answer is an error, and the count stays 1
-    small = f.let(f"icmp slt i64 {f.mul(f.mul(tiles, blocks), sum(part_bytes))}, {ALONE_BYTES}")
+    work = f.mul(f.mul(f.mul(tiles, blocks), sum(part_bytes)), batches)
+    small = f.let(f"icmp slt i64 {work}, {ALONE_BYTES}")
     many = f.let(f"select i1 {small}, i64 1, i64 {f.load('i64', threads, 0, 8)}")
     alone = f.let(f"icmp slt i64 {many}, 2")
     parts = f.let(f"select i1 {alone}, i64 1, i64 {f.mul(many, PARTS_A_THREAD)}")
     control = f.let(f"call ptr @malloc(i64 {POINTERS + 8 * (operands + 1)})")
-    for offset, value in ((NEXT, 0), (DONE, 0), (REFERENCES, 1), (PARTS, parts), (TILES, tiles), (BLOCKS, blocks)):
+    for offset, value in ((NEXT, 0), (DONE, 0), (REFERENCES, 1), (PARTS, parts), (TILES, tiles), (BLOCKS, blocks), (BATCHES, batches)):
         f.store("i64", value, control, offset, 8)
     for i, pointer in enumerate([*pointers, result]):
         f.store("ptr", pointer, control, POINTERS + 8 * i, 8)

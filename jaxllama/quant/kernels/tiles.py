@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..block import BlockFormat
-from .frame import BLOCKS, POINTERS
+from .frame import BATCHES, BLOCKS, POINTERS
+from .frame import TILES as TILE_COUNT
 from .ir import Function
 
 V32, VF = "<16 x i32>", "<16 x float>"
@@ -130,38 +131,47 @@ TILES: dict[str, Callable[[Block], Iterator[Group]]] = {"Q4_0": q4_0, "Q8_0": q8
 
 
 def product(f: Function, format_: BlockFormat, rows: int) -> None:
-    """The body of `tiles` (see `frame`): 16 rows of weights a tile with `rows` rows of activations.
+    """The body of `tiles` (see `frame`): 16 rows of weights a tile with one batch of `rows` rows of activations after the other.
 
-    Operands after the parts: codes s8[rows, columns], scales f32[rows, columns / 32], sums s32[rows, columns / 16] of the codes. Result f32[rows, tiles * 16].
+    Operands after the parts: codes s8[batches, rows, columns], scales f32[batches, rows, columns / 32], sums s32[batches, rows, columns / 16] of the codes.
+    Result f32[batches, rows, tiles * 16]. A tile stays in the processor's cache while all batches pass.
     """
     control, first, last = f.parameters
-    blocks = f.load("i64", control, BLOCKS, 8)
-    tiles = f.load("i64", control, BLOCKS - 8, 8)
+    blocks, tiles, batches = (f.load("i64", control, field, 8) for field in (BLOCKS, TILE_COUNT, BATCHES))
     count = len(format_.parts)
     pointers = [f.load("ptr", control, POINTERS + 8 * i, 8) for i in range(count + 5)]
     parts, (codes, scales, sums, _, out) = pointers[:count], pointers[count:]
     weights = format_.type.weights
     columns = f.mul(blocks, weights)
 
-    def tile(t: str, _: list[str]) -> list[str]:
-        start = f.mul(t, blocks)
+    def batch(t: str, start: str, number: str) -> None:
+        row = f.mul(number, rows)
 
         def block(n: str, totals: list[str]) -> list[str]:
             place = f.add(start, n)
             here = Block(f, format_, {p.name: f.at(pointer, f.mul(place, 16 * p.nbytes)) for p, pointer in zip(format_.parts, parts, strict=True)})
             at = f.mul(n, weights)
-            x = [f.at(codes, f.add(at, f.mul(columns, m))) for m in range(rows)]
+            places = [f.add(at, f.mul(columns, f.add(row, m))) for m in range(rows)]
+            x = [f.at(codes, place) for place in places]
             # Offsets of this block's scales (4 bytes for 32 weights) and sums (4 bytes for 16) in each row of activations.
-            x_scales = [f.at(scales, f.let(f"lshr i64 {f.add(at, f.mul(columns, m))}, 3")) for m in range(rows)]
-            x_sums = [f.at(sums, f.let(f"lshr i64 {f.add(at, f.mul(columns, m))}, 2")) for m in range(rows)]
+            x_scales = [f.at(scales, f.let(f"lshr i64 {place}, 3")) for place in places]
+            x_sums = [f.at(sums, f.let(f"lshr i64 {place}, 2")) for place in places]
             for group in TILES[format_.name](here):
                 totals = _close(f, group, totals, _dots(f, group, x, x_sums), x_scales, x_sums)
             return totals
 
         totals = f.loop(0, blocks, [(VF, "zeroinitializer")] * rows, block)
         for m, total in enumerate(totals):
-            f.store(VF, total, out, f.mul(f.add(f.mul(tiles, m), t), 64), 4)
-        return []
+            f.store(VF, total, out, f.mul(f.add(f.mul(tiles, f.add(row, m)), t), 64), 4)
+
+    def tile(t: str, _: list[str]) -> list[str]:
+        start = f.mul(t, blocks)
+
+        def one(number: str, _: list[str]) -> list[str]:
+            batch(t, start, number)
+            return []
+
+        return f.loop(0, batches, [], one)
 
     f.loop(first, last, [], tile)
 
