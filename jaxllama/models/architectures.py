@@ -168,13 +168,13 @@ def _read_rope(m: Metadata, kind: Literal["norm", "neox"], head_size: int) -> Ro
     return Rope(
         kind=kind,
         dims=dims,
-        base=m.number("rope.freq_base", 10000.0, least=1e-3),
+        base=m.number("rope.freq_base", 10000.0, least=2),
         scaling=scaling if factor != 1 else "none",  # type: ignore[arg-type]
         factor=factor,
         original_context=m.integer("rope.scaling.original_context_length", m.integer("context_length", 2048)),
         attention_factor=m.number("rope.scaling.attn_factor", 1.0),
-        beta_fast=m.number("rope.scaling.yarn_beta_fast", 32.0),
-        beta_slow=m.number("rope.scaling.yarn_beta_slow", 1.0),
+        beta_fast=m.number("rope.scaling.yarn_beta_fast", 32.0, least=1e-3),
+        beta_slow=m.number("rope.scaling.yarn_beta_slow", 1.0, least=1e-3),
         extrapolation=m.number("rope.scaling.yarn_ext_factor", -1.0, least=-1),
     )
 
