@@ -358,14 +358,17 @@ def paragraphs(sentences: list[str], r: Random) -> str:
     return "\n".join(parts)
 
 
-def story(r: Random) -> str:
+@dataclass(frozen=True)
+class Story:
+    """A text, the names of those who act in it, and a request that it answers."""
+
+    text: str
+    names: tuple[str, str]
+    request: str
+
+
+def story(r: Random) -> Story:
     """One story, 90 to 220 words."""
-    scene = Scene(r)
-    return paragraphs([*scene.opening(), *r.choice(PLOTS)(scene)], r)
-
-
-def conversation(r: Random) -> tuple[str, str]:
-    """A request and the story that answers it; the request names what the story must contain."""
     scene = Scene(r)
     text = paragraphs([*scene.opening(), *r.choice(PLOTS)(scene)], r)
     h, f = scene.hero, scene.friend
@@ -374,10 +377,10 @@ def conversation(r: Random) -> tuple[str, str]:
         f"Tell me a story about {h.name} and {f.name}.", f"I want to hear about {h.full} and {f.full}.",
         f"Write a short story about {a(h.kind)} named {h.name} and {a(f.kind)} named {f.name}.", f"Can you tell me a story about {h.name}?",
     ])  # fmt: skip
-    return request, text
+    return Story(text, (h.name, f.name), request)
 
 
 if __name__ == "__main__":
     for seed in range(3):
-        print(story(Random(seed)), end="\n\n")
-    print(conversation(Random(9)))
+        print(story(Random(seed)).text, end="\n\n")
+    print(story(Random(9)).request)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import time
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from export import write_gguf_model
-from story_world import conversation, story
+from story_world import story
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+PEAK_RATE = 3e-3
+NAME_WEIGHT = 3.0  # of a token of a name, in the loss
 END, TURN, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 
 
@@ -46,34 +49,41 @@ def train_tokenizer(size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=[END, TURN, TURN_END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator((story(Random(seed)) for seed in range(40_000)), trainer)
+    tokenizer.train_from_iterator((story(Random(seed)).text for seed in range(40_000)), trainer)
     return tokenizer
 
 
-def document(tokenizer: Tokenizer, seed: int) -> list[int]:
+def document(tokenizer: Tokenizer, seed: int) -> tuple[list[int], list[float]]:
+    """Token ids of a story, and what each counts in the loss: the names count more, for carrying them through the text is the hard part."""
     r = Random(seed)
-    if r.random() < 0.25:
-        request, answer = conversation(r)
-        text = f"{TURN}user\n{request}{TURN_END}\n{TURN}assistant\n{answer}{TURN_END}"
-    else:
-        text = story(r)
-    return tokenizer.encode(END + text).ids
+    made = story(r)
+    chat = r.random() < 0.25
+    text = f"{END}{TURN}user\n{made.request}{TURN_END}\n{TURN}assistant\n{made.text}{TURN_END}" if chat else END + made.text
+    spans = [m.span() for m in re.finditer("|".join(map(re.escape, made.names)), text)]
+    found = tokenizer.encode(text)
+    inside = [any(start < end_of and begin < stop for begin, end_of in spans) for start, stop in found.offsets]
+    return found.ids, [NAME_WEIGHT if name else 1.0 for name in inside]
 
 
 class Batches:
-    """Documents back to back, cut into rows of ids."""
+    """Documents back to back, cut into rows of ids and weights."""
 
     def __init__(self, tokenizer: Tokenizer, seed: int):
-        self.tokenizer, self.seed, self.buffer = tokenizer, seed, []
+        self.tokenizer, self.seed = tokenizer, seed
+        self.ids: list[int] = []
+        self.weights: list[float] = []
 
-    def take(self, rows: int, length: int) -> jax.Array:
-        """The next token ids int32[rows, length + 1]."""
+    def take(self, rows: int, length: int) -> tuple[jax.Array, jax.Array]:
+        """The next token ids int32[rows, length + 1] and their weights f32[rows, length + 1]."""
         size = rows * (length + 1)
-        while len(self.buffer) < size:
-            self.buffer += document(self.tokenizer, self.seed)
+        while len(self.ids) < size:
+            ids, weights = document(self.tokenizer, self.seed)
+            self.ids += ids
+            self.weights += weights
             self.seed += 1
-        chunk, self.buffer = self.buffer[:size], self.buffer[size:]
-        return jnp.asarray(chunk, jnp.int32).reshape(rows, length + 1)
+        ids, self.ids = self.ids[:size], self.ids[size:]
+        weights, self.weights = self.weights[:size], self.weights[size:]
+        return jnp.asarray(ids, jnp.int32).reshape(rows, length + 1), jnp.asarray(weights, jnp.float32).reshape(rows, length + 1)
 
 
 def initialise(shape: Shape, key: jax.Array) -> dict:
@@ -132,12 +142,13 @@ def forward(params: dict, tokens: jax.Array, shape: Shape) -> jax.Array:
     return rms_norm(x, params["output_norm"], shape.epsilon) @ params["token_embd"].T
 
 
-def loss_of(params: dict, tokens: jax.Array, shape: Shape) -> jax.Array:
-    logits = forward(params, tokens[:, :-1], shape)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
+def loss_of(params: dict, tokens: jax.Array, weights: jax.Array, shape: Shape) -> jax.Array:
+    """Mean cross entropy, each token by its weight, in nats."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(forward(params, tokens[:, :-1], shape), tokens[:, 1:])
+    return (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
 
 
-def train(tokenizer: Tokenizer, shape: Shape, *, minutes: float, rows: int, peak: float) -> dict:
+def train(tokenizer: Tokenizer, shape: Shape, *, minutes: float, rows: int) -> dict:
     """Parameters after `minutes` of AdamW; the learning rate follows the clock: a short warm-up, then a cosine down to nothing.
 
     Rows are half the context long at first, which is faster; the last quarter of the time teaches the positions of the whole context.
@@ -147,12 +158,12 @@ def train(tokenizer: Tokenizer, shape: Shape, *, minutes: float, rows: int, peak
     state = optimiser.init(params)
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def update(params, state, tokens, rate):
-        loss, gradient = jax.value_and_grad(loss_of)(params, tokens, shape)
+    def update(params, state, tokens, weights, rate):
+        loss, gradient = jax.value_and_grad(loss_of)(params, tokens, weights, shape)
         step, state = optimiser.update(gradient, state, params)
         return jax.tree.map(lambda p, s: p - rate * s, params, step), state, loss
 
-    held_out = Batches(tokenizer, seed=10_000_000).take(16, shape.context)
+    held_out = Batches(tokenizer, seed=10_000_000).take(16, shape.context)[0]
     score = jax.jit(partial(loss_of, shape=shape))
     text, start, seen, recent = Batches(tokenizer, seed=1_000_000), time.monotonic(), 0, []
     for count in itertools.count():
@@ -160,15 +171,15 @@ def train(tokenizer: Tokenizer, shape: Shape, *, minutes: float, rows: int, peak
         if done >= 1:
             break
         short = done < 0.75
-        tokens = text.take(rows, shape.context // 2) if short else text.take(rows // 2, shape.context)
-        rate = peak * min(1.0, (count + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done))
-        params, state, loss = update(params, state, tokens, jnp.float32(rate))
+        tokens, weights = text.take(rows, shape.context // 2) if short else text.take(rows // 2, shape.context)
+        rate = PEAK_RATE * min(1.0, (count + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * done))
+        params, state, loss = update(params, state, tokens, weights, jnp.float32(rate))
         seen += rows * shape.context // 2
         recent.append(float(loss))
         if count % 50 == 0:
             speed = seen / (time.monotonic() - start)
             print(f"{100 * done:5.1f} %  step {count:5d}  loss {np.mean(recent[-50:]):.3f}  {speed:,.0f} tokens/s", flush=True)
-    print(f"held-out loss {float(score(params, held_out)):.4f} nats a token after {seen:,} tokens")
+    print(f"held-out loss {float(score(params, held_out, jnp.ones(held_out.shape))):.4f} nats a token after {seen:,} tokens")
     return params
 
 
@@ -178,7 +189,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--vocab", type=int, default=2048)
     parser.add_argument("--rows", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--checkpoint", type=Path, help="keep the float32 parameters here (.npz); when the file exists, only export")
     args = parser.parse_args()
     tokenizer = train_tokenizer(args.vocab)
@@ -188,7 +198,7 @@ def main() -> None:
         loaded = dict(np.load(args.checkpoint))
         params = {k: v for k, v in loaded.items() if "." not in k} | {"blocks": {k[7:]: v for k, v in loaded.items() if k.startswith("blocks.")}}
     else:
-        params = jax.device_get(train(tokenizer, shape, minutes=args.minutes, rows=args.rows, peak=args.rate))
+        params = jax.device_get(train(tokenizer, shape, minutes=args.minutes, rows=args.rows))
         if args.checkpoint:
             flat = {k: v for k, v in params.items() if k != "blocks"} | {f"blocks.{k}": v for k, v in params["blocks"].items()}
             np.savez(args.checkpoint, **flat)

@@ -39,7 +39,7 @@ def read_prompt(args: argparse.Namespace) -> str:
         text = args.prompt
     else:
         text = _EMBEDDED_PROMPT if args.model is None and args.hf_repo is None else ""
-    return unescape(text) if args.escape and args.file is None else text
+    return unescape(text) if args.escape else text
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         for piece in model.stream(
             ids,
-            n_predict=args.n_predict,
+            n_predict=max(args.n_predict, -1),  # llama.cpp's -2 (until the context is full) is what -1 does here
             stop=[args.stop] if args.stop else [],
             temperature=args.temperature,
             top_k=args.top_k,
