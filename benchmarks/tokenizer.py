@@ -20,6 +20,7 @@ tokenizer = Tokenizer.from_gguf(args.model)
 print(f"built in {time.perf_counter() - start:.2f} s")
 text = Path(args.text).read_text(encoding="utf-8", errors="replace")
 size = len(text.encode()) / 1e6
+ids: list[int] = []
 best = 0.0
 for _ in range(3):
     start = time.perf_counter()
