@@ -108,3 +108,11 @@ def signed_byte(words: Array, byte: Array | int) -> Array:
     """The int8 in a byte of each word, as int32."""
     top = words << lift(jnp.asarray(24 - 8 * byte, jnp.uint32), words)
     return jax.lax.bitcast_convert_type(top, jnp.int32) >> 24
+
+
+def look_up(table: tuple[int, ...], codes: Array) -> Array:
+    """table[codes] for int32 codes within the table, as a tree of selections: XLA vectorises it, and would not a gather."""
+    if len(table) == 1:
+        return jnp.full_like(codes, table[0])
+    half = len(table) // 2
+    return jnp.where(codes & half != 0, look_up(table[half:], codes), look_up(table[:half], codes))

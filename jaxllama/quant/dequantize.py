@@ -37,8 +37,13 @@ def dequantize(tensor: QTensor, dtype: jnp.dtype = jnp.float32) -> Array:
     """
     if tensor.block_format.dense:
         return tensor.parts[0].astype(dtype)
-    values = jax.jit(lambda t: block_values(t.block_format, t.named_parts()))(tensor)  # [stack, tiles, columns, 16]
+    values = _all_values(tensor)  # [stack, tiles, columns, 16]
     return rearrange(values, "s t k n -> s (t n) k")[:, : tensor.shape[1]].astype(dtype)
+
+
+@jax.jit
+def _all_values(tensor: QTensor) -> Array:
+    return block_values(tensor.block_format, tensor.named_parts())
 
 
 def qtake(tensor: QTensor, ids: Array, index: int = 0) -> Array:

@@ -21,7 +21,7 @@ from .activations import GROUP, quantize_activations
 from .block import LANES, Array, BlockFormat
 from .dequantize import group_values
 from .kernels import cpu
-from .kernels.tiles import TILES
+from .kernels.formats import KERNEL_FORMATS
 from .processor import has_bf16_products, has_matrix_units
 from .qtensor import QTensor
 
@@ -134,7 +134,7 @@ def _table() -> tuple[Rule, ...]:
     kernels = ()
     if cpu.available():
         # Matrix units (AMX) multiply bf16 faster than the kernel multiplies int8; without them the kernel is ahead at any number of rows.
-        kernels = (Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=16 if has_matrix_units() else None, formats=tuple(TILES)),)
+        kernels = (Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=16 if has_matrix_units() else None, formats=tuple(KERNEL_FORMATS)),)
     return (
         Rule(dense, formats=("F32", "F16", "BF16")),
         Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),

@@ -13,13 +13,13 @@ from test_blocks import COLUMNS, random_blocks
 
 from jaxllama.quant import from_blocks, matmul
 from jaxllama.quant.kernels import cpu
-from jaxllama.quant.kernels.tiles import TILES
+from jaxllama.quant.kernels.formats import KERNEL_FORMATS
 from jaxllama.quant.processor import features
 
 needs_kernels = pytest.mark.skipif(not cpu.available(), reason="the kernels need AVX-512 VNNI")
 
 
-@pytest.mark.parametrize("name", TILES)
+@pytest.mark.parametrize("name", KERNEL_FORMATS)
 @pytest.mark.parametrize("rows", [1, 8])
 def test_the_ir_is_well_formed_everywhere(name, rows):
     import llvmlite.binding as llvm
@@ -29,7 +29,7 @@ def test_the_ir_is_well_formed_everywhere(name, rows):
 
 @needs_kernels
 def test_the_table_prefers_kernels_on_cpu():
-    for name in TILES:
+    for name in KERNEL_FORMATS:
         assert matmul.formulation("cpu", 1, name, exact=False) is cpu.kernel_rows
         assert matmul.formulation("cpu", 1, name, exact=True) is not cpu.kernel_rows
         assert matmul.formulation("tpu", 1, name, exact=False) is not cpu.kernel_rows
@@ -63,7 +63,7 @@ print(jaxllama.load(n_ctx=64).generate("Once upon a time", n_predict=3, temperat
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", TILES)
+@pytest.mark.parametrize("name", KERNEL_FORMATS)
 def test_large_products_are_shared_among_threads(name):
     """Enough tiles for every thread to claim some, many calls at once, and the same numbers as from the plain form."""
     weight = from_blocks(np.repeat(random_blocks(name, 0, (1, 256)), 16, axis=1), name)

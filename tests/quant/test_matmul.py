@@ -13,6 +13,7 @@ from test_blocks import COLUMNS, FORMATS, PACKED, random_blocks
 from jaxllama.quant import dequantize, from_blocks, qmatmul, stack_layers, stack_matmul
 from jaxllama.quant.activations import quantize_activations
 from jaxllama.quant.kernels import cpu
+from jaxllama.quant.kernels.formats import KERNEL_FORMATS
 from jaxllama.quant.matmul import formulation, integer_rows, unpacked
 
 ROWS = (1, 3, 8, 9, 20)
@@ -52,10 +53,11 @@ def test_rounding_moves_an_activation_by_half_a_code_at_most():
 
 @pytest.mark.parametrize("run", INTEGER)
 @pytest.mark.parametrize("name", PACKED)
-@pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("outputs", [1, 16, 37])
+@pytest.mark.parametrize(("rows", "outputs"), [(1, 37), (3, 16), (20, 1)])
 def test_integer_products_lose_nothing_but_the_rounding(run, name, rows, outputs):
     """The int8 product is the product of the rounded activations, up to float32 sums."""
+    if run is cpu.kernel_rows and name not in KERNEL_FORMATS:
+        pytest.skip("no kernel for this format")
     x, weight, matrix = setting(name, rows, outputs)
     found = np.asarray(jax.jit(run)(x, weight, 1))
     assert found.shape == (rows, outputs)

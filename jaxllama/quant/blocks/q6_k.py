@@ -16,14 +16,14 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from ..block import Array, BlockFormat, Group, Part, bits, signed_byte
+from .sixteenths import ORDER, SIZES, by_quarter, pairs_of_bits
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
     ql = rearrange(parts["ql"], "... (h u i c) n -> ... h u i c n", h=2, u=2, i=2)  # u: which 32 of the 64 bytes of a half
-    qh = rearrange(parts["qh"], "... (h i c) n -> ... (h i) c n", h=2, i=2)
+    qh = pairs_of_bits(parts["qh"])
     scales = signed_byte(parts["scales"][..., None, :], jnp.arange(4)[:, None]).astype(jnp.float32)
-    scales = scales * parts["d"].astype(jnp.float32)[..., None, None, :]
-    scales = rearrange(scales, "... (h v) (u i) n -> ... (v u) (h i) n", h=2, u=2)  # a word holds the scales of two quarters, two each
+    scales = by_quarter(scales * parts["d"].astype(jnp.float32)[..., None, None, :])
     found = []
     for quarter in range(4):
         low = rearrange(ql[..., quarter % 2, :, :, :], "... h i c n -> ... (h i) c n")
@@ -41,6 +41,6 @@ FORMAT = BlockFormat(
     "Q6_K",
     (Part("ql", 0, "u4", 32), Part("qh", 128, "u4", 16), Part("scales", 192, "u4", 4), Part("d", 208, "f2")),
     groups,
-    "(h g i k) -> g (h i) k",
-    {"h": 2, "g": 4, "i": 2},
+    ORDER,
+    SIZES,
 )

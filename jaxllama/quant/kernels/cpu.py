@@ -22,6 +22,7 @@ from ..blocks import FORMATS
 from ..processor import features
 from ..qtensor import QTensor
 from . import frame, tiles
+from .formats import KERNEL_FORMATS
 
 BATCH = 8  # rows of activations that pass a tile together: their sums fill the registers
 
@@ -49,7 +50,9 @@ def source(format: str, rows: int) -> str:
     """The LLVM IR of a kernel."""
     format_ = FORMATS[format]
     operands = len(format_.parts) + 4  # codes, scales, sums, index
-    return frame.module(_name(format, rows), [LANES * p.nbytes for p in format_.parts], operands, lambda f: tiles.product(f, format_, rows))
+    return frame.module(
+        _name(format, rows), [LANES * p.nbytes for p in format_.parts], operands, lambda f: tiles.product(f, format_, KERNEL_FORMATS[format], rows)
+    )
 
 
 def _name(format: str, rows: int) -> str:

@@ -1,12 +1,12 @@
-"""Packed weights in vector registers: for each block format, how the words of 16 rows become codes and scales.
+"""The product of packed weights in vector registers: loops over tiles, batches of activations and blocks, the same for all formats.
 
-A format is a generator of `Group`s for one block. A group's codes are unsigned bytes, four neighbouring weights of each of the 16 rows in a vector
-<16 x i32>; the loop over blocks, the products and the rows of activations are the same for all formats (`product`).
+A format is a generator of `Group`s for one block (see `formats`). A group's codes are unsigned bytes, four neighbouring weights of each of the 16 rows in a
+vector <16 x i32>.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..block import BlockFormat
@@ -69,68 +69,25 @@ class Block:
     def times(self, a: str, b: str) -> str:
         return self.f.let(f"fmul {VF} {a}, {b}")
 
+    def negative(self, a: str) -> str:
+        return self.f.let(f"fneg {VF} {a}")
 
-def q4_0(b: Block) -> Iterator[Group]:
-    def codes(c: int) -> str:
-        return b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)
+    def wide(self, part: str, bits: int) -> str:
+        """A part of 8 or 16 bits an item as words."""
+        return self.f.let(f"zext <16 x i{bits}> {self.f.load(f'<16 x i{bits}>', self._pointers[part])} to {V32}")
 
-    yield Group(0, codes, 8, b.half("d"), offset=8)
-
-
-def q8_0(b: Block) -> Iterator[Group]:
-    # The product wants unsigned codes: adding 128 to an int8 is flipping its highest bit.
-    yield Group(0, lambda c: b.op("xor", b.word("qs", c), 0x80808080), 8, b.half("d"), offset=128)
-
-
-def _k_scales(b: Block, j: int) -> tuple[str, str]:
-    """Scale and minimum of sub-block j as floats; see `blocks.k_scales`."""
-
-    def byte(word: int, shift: int, mask: int) -> str:
-        return b.op("and", b.op("lshr", b.word("scales", word), shift), mask)
-
-    if j < 4:
-        scale, minimum = byte(0, 8 * j, 63), byte(1, 8 * j, 63)
-    else:
-        n = 8 * (j - 4)
-        scale = b.op("or", byte(2, n, 15), byte(0, n + 2, 48))
-        minimum = b.op("or", byte(2, n + 4, 15), byte(1, n + 2, 48))
-    return b.times(b.to_float(scale), b.half("d")), b.times(b.to_float(minimum), b.half("dmin"))
+    def look_up(self, table: Sequence[int], codes: str) -> str:
+        """table[code] for the four codes of each word, from 0 to 15; the values are unsigned bytes."""
+        values = ", ".join(f"i8 {v - 256 if v > 127 else v}" for v in [*table] * 4)
+        index = self.f.let(f"bitcast {V32} {codes} to <64 x i8>")
+        found = self.f.let(f"call <64 x i8> @llvm.x86.avx512.pshuf.b.512(<64 x i8> <{values}>, <64 x i8> {index})")
+        return self.f.let(f"bitcast <64 x i8> {found} to {V32}")
 
 
-def q4_k(b: Block) -> Iterator[Group]:
-    for j in range(8):
-        scale, minimum = _k_scales(b, j)
-        yield Group(32 * j, lambda c, j=j: b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15), 8, scale, minimum)
+Format = Callable[[Block], Iterator[Group]]
 
 
-def q5_k(b: Block) -> Iterator[Group]:
-    for j in range(8):
-        scale, minimum = _k_scales(b, j)
-
-        def codes(c: int, j: int = j) -> str:
-            low = b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15)
-            return b.op("or", low, b.op("shl", b.bits(b.word("qh", c), j, 1), 4))
-
-        yield Group(32 * j, codes, 8, scale, minimum)
-
-
-def q6_k(b: Block) -> Iterator[Group]:
-    d = b.half("d")
-    for n in range(16):  # sub-blocks of 16 weights, in order
-        half, quarter, i = n // 8, n // 2 % 4, n % 2
-
-        def codes(c: int, half: int = half, quarter: int = quarter, i: int = i) -> str:
-            low = b.bits(b.word("ql", 16 * half + 8 * (quarter % 2) + 4 * i + c), 4 * (quarter // 2), 15)
-            return b.op("or", low, b.op("shl", b.bits(b.word("qh", 8 * half + 4 * i + c), 2 * quarter, 3), 4))
-
-        scale = b.op("ashr", b.op("shl", b.word("scales", n // 4), 24 - 8 * (n % 4)), 24)
-        yield Group(16 * n, codes, 4, b.times(b.to_float(scale), d), offset=32)
-
-
-TILES: dict[str, Callable[[Block], Iterator[Group]]] = {"Q4_0": q4_0, "Q8_0": q8_0, "Q4_K": q4_k, "Q5_K": q5_k, "Q6_K": q6_k}
-
-
-def product(f: Function, format_: BlockFormat, rows: int) -> None:
+def product(f: Function, format_: BlockFormat, groups: Format, rows: int) -> None:
     """The body of `tiles` (see `frame`): 16 rows of weights a tile with one batch of `rows` rows of activations after the other.
 
     Operands after the parts: codes s8[batches, rows, columns], scales f32[batches, rows, columns / 32], sums s32[batches, rows, columns / 16] of the codes.
@@ -156,7 +113,7 @@ def product(f: Function, format_: BlockFormat, rows: int) -> None:
             # Offsets of this block's scales (4 bytes for 32 weights) and sums (4 bytes for 16) in each row of activations.
             x_scales = [f.at(scales, f.let(f"lshr i64 {place}, 3")) for place in places]
             x_sums = [f.at(sums, f.let(f"lshr i64 {place}, 2")) for place in places]
-            for group in TILES[format_.name](here):
+            for group in groups(here):
                 totals = _close(f, group, totals, _dots(f, group, x, x_sums), x_scales, x_sums)
             return totals
 

@@ -1,0 +1,32 @@
+"""Q2_K: 256 weights in 84 bytes, sixteen sub-blocks of 16. x = d * scale * q - dmin * minimum.
+
+byte   0..15  scales  low nibble: scale, high nibble: minimum of a sub-block, in order
+byte  16..79  qs      two bits a weight, see sixteenths
+byte  80..81  d       f16, scale of the scales
+byte  82..83  dmin    f16, scale of the minima
+
+Source: ggml block_q2_K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+
+from ..block import Array, BlockFormat, Group, Part, bits
+from .sixteenths import ORDER, SIZES, by_quarter, pairs_of_bits
+
+
+def groups(parts: Mapping[str, Array]) -> list[Group]:
+    words = (pairs_of_bits(parts["qs"]),)
+    bytes_ = parts["scales"][..., None, :], jnp.arange(4)[:, None]
+
+    def scaled(shift: int, by: str) -> Array:
+        return by_quarter(bits(*bytes_, shift, 15).astype(jnp.float32) * parts[by].astype(jnp.float32)[..., None, None, :])
+
+    scales, minima = scaled(0, "d"), scaled(4, "dmin")
+    return [Group(words, lambda w, byte, shift=2 * g: bits(w, byte, shift, 3), scales[..., g, :, :], minima[..., g, :, :]) for g in range(4)]
+
+
+FORMAT = BlockFormat("Q2_K", (Part("scales", 0, "u4", 4), Part("qs", 16, "u4", 16), Part("d", 80, "f2"), Part("dmin", 82, "f2")), groups, ORDER, SIZES)
