@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-PROMPT_BUCKETS = (8, 32, 128, 512)  # a prompt runs in chunks of the last size, its rest padded to the smallest that holds it
+PROMPT_BUCKETS = (8, 32, 128, 512)
+FILLED = 0.75  # a chunk is padded to a bucket when it fills this much of it; else it is cut into smaller ones
 LOOP_TOKENS = 32  # the most tokens a slot can get in one dispatch of the decode loop
 
 
@@ -22,6 +23,12 @@ def bucket_for(length: int, n_batch: int = PROMPT_BUCKETS[-1]) -> int:
 
 def chunks(length: int, n_batch: int = PROMPT_BUCKETS[-1]) -> Iterator[tuple[int, int, int]]:
     """(start, stop, bucket) of the pieces in which a prompt of `length` tokens runs."""
-    for start in range(0, length, n_batch):
-        stop = min(length, start + n_batch)
-        yield start, stop, bucket_for(stop - start, n_batch)
+    start = 0
+    while start < length:
+        left = min(length - start, n_batch)
+        bucket = bucket_for(left, n_batch)
+        if left < FILLED * bucket:
+            bucket = max((b for b in buckets(n_batch) if b <= left), default=bucket)
+        stop = start + min(left, bucket)
+        yield start, stop, bucket
+        start = stop

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +20,11 @@ def test_programs_are_as_many_as_buckets():
     for length in (1, 2, 8):
         model.generate([5] * length, n_predict=40, temperature=length / 10, top_k=length, seed=length)
     assert model.programs.count == 3  # one prefill bucket, the first token, the loop
-    model.generate([5] * 9, n_predict=3)
+    model.generate([5] * 9, n_predict=3)  # 8 and 1
+    assert model.programs.count == 3
+    model.generate([5] * 30, n_predict=3)
     assert model.programs.count == 4
-    model.generate([5] * 140, n_predict=3)
+    model.generate([5] * 140, n_predict=3)  # 128, 8 and 4
     assert model.programs.count == 5
 
 
@@ -29,7 +33,16 @@ def test_buckets():
     assert buckets(100) == (8, 32, 100)
     assert bucket_for(1) == 8
     assert bucket_for(129) == 512
-    assert list(chunks(1100)) == [(0, 512, 512), (512, 1024, 512), (1024, 1100, 128)]
+    assert list(chunks(1124)) == [(0, 512, 512), (512, 1024, 512), (1024, 1124, 128)]
+    assert list(chunks(129)) == [(0, 128, 128), (128, 129, 8)]
+    for length in range(1, 1200, 7):
+        for n_batch in (3, 8, 100, 512):
+            pieces = list(chunks(length, n_batch))
+            assert pieces[0][0] == 0
+            assert pieces[-1][1] == length
+            assert all(a[1] == b[0] for a, b in pairwise(pieces))
+            assert all(0 < stop - start <= bucket for start, stop, bucket in pieces)
+            assert sum(bucket for _, _, bucket in pieces) <= 4 * length / 3 + 8
     with pytest.raises(ValueError, match="at least one token"):
         buckets(0)
 

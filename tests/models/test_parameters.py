@@ -119,9 +119,9 @@ def changed(tiny: Path, tmp_path: Path, edit) -> Path:
         (
             lambda f, t: (
                 f,
-                [replace(x, type=TENSOR_TYPE_NAMES["Q4_1"], data=np.zeros(x.shape[0] * 40, np.uint8)) if x.name == "token_embd.weight" else x for x in t],
+                [replace(x, type=TENSOR_TYPE_NAMES["Q8_1"], data=np.zeros(x.shape[0] * 72, np.uint8)) if x.name == "token_embd.weight" else x for x in t],
             ),
-            r"tensor 'token_embd\.weight': expected a format among F32.*found Q4_1",
+            r"tensor 'token_embd\.weight': expected a format among F32.*found Q8_1",
         ),
     ],
 )
@@ -192,6 +192,10 @@ def test_every_format_loads_in_a_model(tmp_path):
                 if part.dtype == "f2":
                     scale = (rng.random((rows, count)) * 2e-4).astype(np.float16)
                     blocks[..., part.offset : part.offset + 2] = scale[..., None].view(np.uint8)
+            if name == "MXFP4":
+                blocks[..., 0] = 120  # 2^-8
+            if name == "NVFP4":
+                blocks[..., :4] = 1  # 2^-9
             return TensorData(tensor, (rows, columns), format_.type, blocks.reshape(rows, -1))
 
         def vector(tensor: str, size: int) -> TensorData:
