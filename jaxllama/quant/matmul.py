@@ -78,6 +78,7 @@ def integer_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
 
 def unpacked(dtype: jnp.dtype) -> Formulation:
     """x f32[M, columns] -> f32[M, rows] through a temporary matrix of the given type."""
+    precision = lax.Precision.HIGHEST if dtype == jnp.float32 else None  # GPUs and TPUs would round the factors of a float32 product by default
 
     def product(x: Array, weight: QTensor, index: Array | int) -> Array:
         x, weight = tied(x, weight)
@@ -92,7 +93,7 @@ def unpacked(dtype: jnp.dtype) -> Formulation:
             total = None
             for g, group in enumerate(format_.groups(parts)):
                 matrix = rearrange(group_values(group).astype(dtype), "t b r k n -> (b r k) (t n)")
-                term = lax.dot(inputs[g], lax.optimization_barrier(matrix), preferred_element_type=jnp.float32)
+                term = lax.dot(inputs[g], lax.optimization_barrier(matrix), precision=precision, preferred_element_type=jnp.float32)
                 total = term if total is None else total + term
             assert total is not None
             return total
