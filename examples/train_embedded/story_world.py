@@ -331,7 +331,7 @@ def quest(s: Scene) -> list[str]:
     where = s.r.choice(["behind the mountains", "in a deep cave", "on a far island", "in an old castle", "at the end of the world"])
     return [
         s.one(f"One day {h.name} heard about a magic {thing.split()[1]} {where}.", f"An old map said that a magic {thing.split()[1]} lay {where}."),
-        s.one(f"\"I will find it,\" said {h.name}.", f"{capital(h.he)} packed some bread and a {s.r.choice(COLOURS)} coat and set off."),
+        s.one(f"\"I will find it,\" said {h.name}.", f"{capital(h.he)} packed some bread and {a(s.r.choice(COLOURS))} coat and set off."),
         s.meets_friend(),
         s.one(f"\"May I come with you?\" asked {f.name}. \"Of course,\" said {h.name}.", f"\"It is a long way,\" said {f.name}. \"I will come with you.\""),
         s.one("They walked for three days.", "They crossed a river and climbed a steep hill.", "They slept under the stars and ate berries."),
