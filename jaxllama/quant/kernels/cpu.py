@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..activations import quantize_activations
+from ..activations import GROUP, quantize_activations
 from ..block import LANES, Array
 from ..blocks import FORMATS
 from ..processor import features
@@ -49,7 +49,7 @@ def available() -> bool:
 def source(format: str, rows: int) -> str:
     """The LLVM IR of a kernel."""
     format_ = FORMATS[format]
-    operands = len(format_.parts) + 4  # codes, scales, sums, index
+    operands = len(format_.parts) + 4  # codes, scales, corrections, index
     return frame.module(
         _name(format, rows), [LANES * p.nbytes for p in format_.parts], operands, lambda f: tiles.product(f, format_, KERNEL_FORMATS[format], rows)
     )
@@ -88,8 +88,10 @@ def kernel_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
     a = quantize_activations(jnp.pad(x, ((0, -rows % batch), (0, 0))))
     codes = a.codes.astype(jnp.int8).reshape(-1, batch, x.shape[1])
     scales = a.scales.reshape(-1, batch, a.scales.shape[-1])
-    sums = a.codes.reshape(-1, batch, x.shape[1] // 16, 16).sum(-1)
+    kernel = KERNEL_FORMATS[weight.format]
+    sums = a.codes.reshape(-1, batch, x.shape[1] // kernel.size, kernel.size).sum(-1)
+    corrections = -kernel.offset * sums if kernel.offset else -sums.astype(jnp.float32) * jnp.repeat(scales, GROUP // kernel.size, axis=-1)
     outputs = weight.parts[0].shape[1] * LANES
     call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct((*codes.shape[:2], outputs), jnp.float32), vmap_method="sequential")
-    found = call(*weight.parts, codes, scales, sums, jnp.asarray(index, jnp.int32))
+    found = call(*weight.parts, codes, scales, corrections, jnp.asarray(index, jnp.int32))
     return found.reshape(-1, outputs)[:rows, : weight.shape[1]]

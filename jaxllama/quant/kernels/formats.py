@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ..blocks import fp4, iq4
-from .tiles import V32, VF, Block, Format, Group
+from .tiles import V32, VF, Block, Group, KernelFormat
 
 
 def q4_0(b: Block) -> Iterator[Group]:
     def codes(c: int) -> str:
         return b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)
 
-    yield Group(0, codes, 8, b.half("d"), offset=8)
+    yield Group(0, codes, b.half("d"))
 
 
 def q4_1(b: Block) -> Iterator[Group]:
     def codes(c: int) -> str:
         return b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)
 
-    yield Group(0, codes, 8, b.half("d"), b.negative(b.half("m")))
+    yield Group(0, codes, b.half("d"), b.negative(b.half("m")))
 
 
 def _five_bits(b: Block) -> Callable[[int], str]:
@@ -37,16 +37,16 @@ def _five_bits(b: Block) -> Callable[[int], str]:
 
 
 def q5_0(b: Block) -> Iterator[Group]:
-    yield Group(0, _five_bits(b), 8, b.half("d"), offset=16)
+    yield Group(0, _five_bits(b), b.half("d"))
 
 
 def q5_1(b: Block) -> Iterator[Group]:
-    yield Group(0, _five_bits(b), 8, b.half("d"), b.negative(b.half("m")))
+    yield Group(0, _five_bits(b), b.half("d"), b.negative(b.half("m")))
 
 
 def q8_0(b: Block) -> Iterator[Group]:
     # The product wants unsigned codes: adding 128 to an int8 is flipping its highest bit.
-    yield Group(0, lambda c: b.op("xor", b.word("qs", c), 0x80808080), 8, b.half("d"), offset=128)
+    yield Group(0, lambda c: b.op("xor", b.word("qs", c), 0x80808080), b.half("d"))
 
 
 def _k_scales(b: Block, j: int) -> tuple[str, str]:
@@ -67,7 +67,7 @@ def _k_scales(b: Block, j: int) -> tuple[str, str]:
 def q4_k(b: Block) -> Iterator[Group]:
     for j in range(8):
         scale, minimum = _k_scales(b, j)
-        yield Group(32 * j, lambda c, j=j: b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15), 8, scale, minimum)
+        yield Group(32 * j, lambda c, j=j: b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15), scale, minimum)
 
 
 def q5_k(b: Block) -> Iterator[Group]:
@@ -78,7 +78,7 @@ def q5_k(b: Block) -> Iterator[Group]:
             low = b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15)
             return b.op("or", low, b.op("shl", b.bits(b.word("qh", c), j, 1), 4))
 
-        yield Group(32 * j, codes, 8, scale, minimum)
+        yield Group(32 * j, codes, scale, minimum)
 
 
 def q2_k(b: Block) -> Iterator[Group]:
@@ -90,7 +90,6 @@ def q2_k(b: Block) -> Iterator[Group]:
         yield Group(
             16 * n,
             lambda c, at=8 * half + 4 * i, shift=2 * quarter: b.bits(b.word("qs", at + c), shift, 3),
-            4,
             b.times(b.to_float(scale), d),
             b.times(b.to_float(minimum), dmin),
         )
@@ -109,7 +108,7 @@ def q3_k(b: Block) -> Iterator[Group]:
         low = b.op("and", b.op("lshr", b.word("scales", word % 2), 4 * (word // 2) + 8 * (n % 4)), 15)
         high = b.op("and", b.op("lshr", b.word("scales", 2), 2 * word + 8 * (n % 4)), 3)
         scale = b.op("sub", b.op("or", low, b.op("shl", high, 4)), 32)
-        yield Group(16 * n, codes, 4, b.times(b.to_float(scale), d), offset=4)
+        yield Group(16 * n, codes, b.times(b.to_float(scale), d))
 
 
 def q6_k(b: Block) -> Iterator[Group]:
@@ -122,7 +121,7 @@ def q6_k(b: Block) -> Iterator[Group]:
             return b.op("or", low, b.op("shl", b.bits(b.word("qh", 8 * half + 4 * i + c), 2 * quarter, 3), 4))
 
         scale = b.op("ashr", b.op("shl", b.word("scales", n // 4), 24 - 8 * (n % 4)), 24)
-        yield Group(16 * n, codes, 4, b.times(b.to_float(scale), d), offset=32)
+        yield Group(16 * n, codes, b.times(b.to_float(scale), d))
 
 
 _IQ4 = tuple(v + 128 for v in iq4.VALUES)
@@ -130,7 +129,7 @@ _FP4 = tuple(v + 128 for v in fp4.VALUES)
 
 
 def iq4_nl(b: Block) -> Iterator[Group]:
-    yield Group(0, lambda c: b.look_up(_IQ4, b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)), 8, b.half("d"), offset=128)
+    yield Group(0, lambda c: b.look_up(_IQ4, b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)), b.half("d"))
 
 
 def iq4_xs(b: Block) -> Iterator[Group]:
@@ -143,7 +142,7 @@ def iq4_xs(b: Block) -> Iterator[Group]:
         def codes(c: int, j: int = j) -> str:
             return b.look_up(_IQ4, b.bits(b.word("qs", 4 * j + c % 4), 4 * (c // 4), 15))
 
-        yield Group(32 * j, codes, 8, b.times(b.to_float(scale), d), offset=128)
+        yield Group(32 * j, codes, b.times(b.to_float(scale), d))
 
 
 def mxfp4(b: Block) -> Iterator[Group]:
@@ -153,21 +152,21 @@ def mxfp4(b: Block) -> Iterator[Group]:
     usual = b.op("shl", b.op("sub", e, 1), 23)
     pattern = b.f.let(f"select <16 x i1> {small}, {V32} {tiny}, {V32} {usual}")
     scale = b.f.let(f"bitcast {V32} {pattern} to {VF}")
-    yield Group(0, lambda c: b.look_up(_FP4, b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)), 8, scale, offset=128)
+    yield Group(0, lambda c: b.look_up(_FP4, b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)), scale)
 
 
-KERNEL_FORMATS: dict[str, Format] = {
-    "Q4_0": q4_0,
-    "Q4_1": q4_1,
-    "Q5_0": q5_0,
-    "Q5_1": q5_1,
-    "Q8_0": q8_0,
-    "Q2_K": q2_k,
-    "Q3_K": q3_k,
-    "Q4_K": q4_k,
-    "Q5_K": q5_k,
-    "Q6_K": q6_k,
-    "IQ4_NL": iq4_nl,
-    "IQ4_XS": iq4_xs,
-    "MXFP4": mxfp4,
+KERNEL_FORMATS: dict[str, KernelFormat] = {
+    "Q4_0": KernelFormat(q4_0, offset=8),
+    "Q4_1": KernelFormat(q4_1),
+    "Q5_0": KernelFormat(q5_0, offset=16),
+    "Q5_1": KernelFormat(q5_1),
+    "Q8_0": KernelFormat(q8_0, offset=128),
+    "Q2_K": KernelFormat(q2_k, size=16),
+    "Q3_K": KernelFormat(q3_k, size=16, offset=4),
+    "Q4_K": KernelFormat(q4_k),
+    "Q5_K": KernelFormat(q5_k),
+    "Q6_K": KernelFormat(q6_k, size=16, offset=32),
+    "IQ4_NL": KernelFormat(iq4_nl, offset=128),
+    "IQ4_XS": KernelFormat(iq4_xs, offset=128),
+    "MXFP4": KernelFormat(mxfp4, offset=128),
 }

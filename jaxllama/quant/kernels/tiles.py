@@ -22,19 +22,15 @@ class Group:
     """Weights with one scale: x = scale * (code - offset) - minimum.
 
     Attributes:
-        at: the group's first weight in the block; 32 weights as a rule.
-        codes: makes the vector of word `c` of the group.
-        words: how many words the group has, 4 weights each.
+        at: the group's first weight in the block.
+        codes: makes the vector of word `c` of the group, 4 weights of each row.
         scale, minimum: <16 x float>; no minimum is zero.
-        offset: what is subtracted from every code.
     """
 
     at: int
     codes: Callable[[int], str]
-    words: int
     scale: str
     minimum: str | None = None
-    offset: int = 0
 
 
 class Block:
@@ -84,20 +80,34 @@ class Block:
         return self.f.let(f"bitcast <64 x i8> {found} to {V32}")
 
 
-Format = Callable[[Block], Iterator[Group]]
+@dataclass(frozen=True)
+class KernelFormat:
+    """How a kernel reads a block format.
+
+    Attributes:
+        groups: generates the groups of a block.
+        size: weights in a group, 16 or 32.
+        offset: what is subtracted from every code. A format has an offset or minima, not both.
+    """
+
+    groups: Callable[[Block], Iterator[Group]]
+    size: int = 32
+    offset: int = 0
 
 
-def product(f: Function, format_: BlockFormat, groups: Format, rows: int) -> None:
+def product(f: Function, format_: BlockFormat, kernel: KernelFormat, rows: int) -> None:
     """The body of `tiles` (see `frame`): 16 rows of weights a tile with one batch of `rows` rows of activations after the other.
 
-    Operands after the parts: codes s8[batches, rows, columns], scales f32[batches, rows, columns / 32], sums s32[batches, rows, columns / 16] of the codes.
+    Operands after the parts: codes s8[batches, rows, columns], scales f32[batches, rows, columns / 32], and a correction for each group of weights,
+    [batches, rows, columns / size]: with an offset, s32, what the sum of products begins with (minus the offset times the sum of the activation codes); with
+    minima, f32, what a minimum is multiplied with (minus the sum of the activations).
     Result f32[batches, rows, tiles * 16]. A tile stays in the processor's cache while all batches pass.
     """
     control, first, last = f.parameters
     blocks, tiles, batches = (f.load("i64", control, field, 8) for field in (BLOCKS, TILE_COUNT, BATCHES))
     count = len(format_.parts)
     pointers = [f.load("ptr", control, POINTERS + 8 * i, 8) for i in range(count + 5)]
-    parts, (codes, scales, sums, _, out) = pointers[:count], pointers[count:]
+    parts, (codes, scales, corrections, _, out) = pointers[:count], pointers[count:]
     weights = format_.type.weights
     columns = f.mul(blocks, weights)
 
@@ -110,11 +120,13 @@ def product(f: Function, format_: BlockFormat, groups: Format, rows: int) -> Non
             at = f.mul(n, weights)
             places = [f.add(at, f.mul(columns, f.add(row, m))) for m in range(rows)]
             x = [f.at(codes, place) for place in places]
-            # Offsets of this block's scales (4 bytes for 32 weights) and sums (4 bytes for 16) in each row of activations.
+            # Four bytes of scale for 32 weights, four of correction for a group.
             x_scales = [f.at(scales, f.let(f"lshr i64 {place}, 3")) for place in places]
-            x_sums = [f.at(sums, f.let(f"lshr i64 {place}, 2")) for place in places]
-            for group in groups(here):
-                totals = _close(f, group, totals, _dots(f, group, x, x_sums), x_scales, x_sums)
+            x_corrections = [f.at(corrections, f.let(f"lshr i64 {place}, {2 if kernel.size == 16 else 3}")) for place in places]
+            for group in kernel.groups(here):
+                correct = [f.at(c, group.at // kernel.size * 4) for c in x_corrections]
+                dots = _dots(f, kernel, group, x, correct)
+                totals = _close(f, group, totals, dots, [f.at(s, group.at // 32 * 4) for s in x_scales], correct)
             return totals
 
         totals = f.loop(0, blocks, [(VF, "zeroinitializer")] * rows, block)
@@ -133,16 +145,14 @@ def product(f: Function, format_: BlockFormat, groups: Format, rows: int) -> Non
     f.loop(first, last, [], tile)
 
 
-def _dots(f: Function, group: Group, x: list[str], x_sums: list[str]) -> list[str]:
+def _dots(f: Function, kernel: KernelFormat, group: Group, x: list[str], correct: list[str]) -> list[str]:
     """Integer sums <16 x i32> of (code - offset) * activation for every row of activations."""
     chains = 2 if len(x) < 4 else 1  # with few rows two sums side by side hide the latency of the product
-    zero = "zeroinitializer"
-    sums = [[zero] * chains for _ in x]
-    if group.offset:
-        for m, pointer in enumerate(x_sums):
-            total = f.let(f"mul i32 {_sum(f, group, pointer)}, {-group.offset}")
-            sums[m][0] = f.splat("i32", 16, total)
-    for c in range(group.words):
+    sums = [["zeroinitializer"] * chains for _ in x]
+    if kernel.offset:
+        for m, pointer in enumerate(correct):
+            sums[m][0] = f.splat("i32", 16, f.load("i32", pointer, align=4))
+    for c in range(kernel.size // 4):
         codes = f.let(f"bitcast {V32} {group.codes(c)} to <64 x i8>")
         for m, pointer in enumerate(x):
             four = f.splat("i32", 16, f.load("i32", pointer, group.at + 4 * c))
@@ -152,26 +162,15 @@ def _dots(f: Function, group: Group, x: list[str], x_sums: list[str]) -> list[st
     return [f.let(f"add {V32} {s[0]}, {s[1]}") if chains == 2 else s[0] for s in sums]
 
 
-def _sum(f: Function, group: Group, pointer: str) -> str:
-    """The sum of a group's activation codes, i32."""
-    first = f.load("i32", pointer, group.at // 4, 4)
-    if group.words == 4:
-        return first
-    return f.let(f"add i32 {first}, {f.load('i32', pointer, group.at // 4 + 4, 4)}")
-
-
-def _close(f: Function, group: Group, totals: list[str], dots: list[str], x_scales: list[str], x_sums: list[str]) -> list[str]:
+def _close(f: Function, group: Group, totals: list[str], dots: list[str], x_scales: list[str], correct: list[str]) -> list[str]:
     """totals + activation scale * (scale * dots - minimum * sum of the activation codes)."""
     found = []
-    for total, dot, scale_at, sum_at in zip(totals, dots, x_scales, x_sums, strict=True):
-        x_scale = f.load("float", scale_at, group.at // 32 * 4, 4)
-        wide = f.splat("float", 16, x_scale)
-        scale = f.let(f"fmul {VF} {group.scale}, {wide}")
+    for total, dot, scale_at, correct_at in zip(totals, dots, x_scales, correct, strict=True):
+        scale = f.let(f"fmul {VF} {group.scale}, {f.splat('float', 16, f.load('float', scale_at, align=4))}")
         number = f.let(f"sitofp {V32} {dot} to {VF}")
         total = f.let(f"call {VF} @llvm.fma.v16f32({VF} {number}, {VF} {scale}, {VF} {total})")
         if group.minimum is not None:
-            whole = f.let(f"sitofp i32 {_sum(f, group, sum_at)} to float")
-            less = f.splat("float", 16, f.let(f"fneg float {f.let(f'fmul float {whole}, {x_scale}')}"))
+            less = f.splat("float", 16, f.load("float", correct_at, align=4))
             total = f.let(f"call {VF} @llvm.fma.v16f32({VF} {group.minimum}, {VF} {less}, {VF} {total})")
         found.append(total)
     return found
