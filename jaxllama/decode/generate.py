@@ -15,7 +15,7 @@ from jaxllama.models import Config, DecodeState, Params, init_state
 from .loop import Emitted, Run, Stop, jit_begin, jit_decode_loop
 from .programs import Programs
 from .sampling import Sampling
-from .shapes import LOOP_TOKENS, buckets, chunks
+from .shapes import LOOP_TOKENS, bucket_for, chunks
 from .step import jit_prefill
 
 DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows smoothly and the host costs little
@@ -85,8 +85,8 @@ def prefill_prompts(
     if any(len(p) == 0 for p in prompts):
         raise ValueError("a prompt needs at least one token")
     slots = len(prompts)
-    n_batch = min(n_batch, n_ctx)
-    state = init_state(config, slots, n_ctx=n_ctx, padding=max(buckets(n_batch)), cache_type=cache_type)
+    padding = bucket_for(min(n_ctx, n_batch), n_batch)  # of the largest chunk there can be, whatever this prompt's length: the loop compiles for this size
+    state = init_state(config, slots, n_ctx=n_ctx, padding=padding, cache_type=cache_type)
     lengths = np.asarray([len(p) for p in prompts])
     compiled, start = programs.seconds, time.perf_counter()
     logits = None
