@@ -9,11 +9,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import flags
+
+if TYPE_CHECKING:
+    from jaxllama import Model, Piece
 
 _EMBEDDED_PROMPT = "Once upon a time"
 
@@ -111,13 +115,10 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def report(console: Console, model: object, last: object, load: float, total: float) -> None:
+def report(console: Console, model: Model, last: Piece | None, load: float, total: float) -> None:
     """Timings in the manner of llama.cpp."""
-    from jaxllama import Model, Piece
-
-    assert isinstance(model, Model)
     lines = [f"load time = {1e3 * load:10.2f} ms", f"compile time = {1e3 * model.programs.seconds:10.2f} ms / {model.programs.count:5d} programs"]
-    timings = last.timings if isinstance(last, Piece) else None
+    timings = last.timings if last is not None else None
     if timings is not None:
         for name, seconds, count, rate, unit in (
             ("prompt eval", timings.prompt_seconds, timings.prompt_tokens, timings.prompt_rate, "tokens"),

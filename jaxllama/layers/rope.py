@@ -67,7 +67,6 @@ def rope_table(rope: Rope, positions: jax.Array, factors: jax.Array | None = Non
     frequencies, growth = rope.frequencies()
     angle = jnp.asarray(frequencies, jnp.float32)
     if factors is not None:
-        # llama.cpp divides the angle before it interpolates; without YaRN's ramp both orders are the same.
         angle = angle / factors
     theta = positions[..., None].astype(jnp.float32) * angle[None, None]
     return jnp.cos(theta) * growth, jnp.sin(theta) * growth
