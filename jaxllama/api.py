@@ -113,7 +113,8 @@ class Model:
     def logits(self, tokens: Prompt) -> np.ndarray:
         """Logits f32[T, V] after every token of one prompt."""
         ids = self.encode(tokens)
-        state = init_state(self.config, 1, n_ctx=len(ids), padding=bucket_for(len(ids), self.n_batch), cache_type=self.cache_type)
+        n_ctx = max(self.n_ctx, len(ids))  # not the prompt's length: every length would be another program
+        state = init_state(self.config, 1, n_ctx=n_ctx, padding=bucket_for(n_ctx, self.n_batch), cache_type=self.cache_type)
         rows = []
         for start, stop, bucket in chunks(len(ids), self.n_batch):
             padded = np.zeros((1, bucket), np.int32)
@@ -137,7 +138,7 @@ class Model:
         Raises:
             ContextFull: the prompt does not fit `n_ctx`.
         """
-        for _, piece in self._stream([self.encode(prompt)], n_predict, stop, self.sampling(1, **sampling)):
+        for _, piece in self._stream([prompt], n_predict, stop, self.sampling(1, **sampling)):
             yield piece
 
     @overload
@@ -159,7 +160,7 @@ class Model:
         many = isinstance(prompt, list) and len(prompt) > 0 and not isinstance(prompt[0], (int, np.integer))
         prompts: list[Any] = list(prompt) if many else [prompt]
         pieces: list[list[Piece]] = [[] for _ in prompts]
-        for slot, piece in self._stream([self.encode(p) for p in prompts], n_predict, stop, self.sampling(len(prompts), **sampling)):
+        for slot, piece in self._stream(prompts, n_predict, stop, self.sampling(len(prompts), **sampling)):
             pieces[slot].append(piece)
         results = [_result(p) for p in pieces]
         return results if many else results[0]
@@ -172,17 +173,13 @@ class Model:
 
     def prefill(self, prompts: Sequence[Prompt]) -> Session:
         """Read prompts into a new state, one a slot; the session has the state and the logits after each prompt."""
-        return self._prefill([self.encode(p) for p in prompts])
+        ids = [self.encode(p) for p in prompts]
+        return prefill_prompts(self.params, ids, config=self.config, programs=self.programs, n_ctx=self.n_ctx, n_batch=self.n_batch, cache_type=self.cache_type)
 
-    def _prefill(self, prompts: list[list[int]]) -> Session:
-        return prefill_prompts(
-            self.params, prompts, config=self.config, programs=self.programs, n_ctx=self.n_ctx, n_batch=self.n_batch, cache_type=self.cache_type
-        )
-
-    def _stream(self, prompts: list[list[int]], n_predict: int, stop: Sequence[str], sampling: Sampling) -> Iterator[tuple[int, Piece]]:
+    def _stream(self, prompts: Sequence[Prompt], n_predict: int, stop: Sequence[str], sampling: Sampling) -> Iterator[tuple[int, Piece]]:
         if n_predict == 0 or n_predict < -1:
             raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
-        session = self._prefill(prompts)
+        session = self.prefill(prompts)
         writers = [_Writer(self.tokenizer, stop) for _ in prompts]
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
         made = stream_tokens(self.params, session, sampling, end=self.end, limits=limits, config=self.config, programs=self.programs)
@@ -198,7 +195,7 @@ class _Writer:
     """Turns one slot's tokens into pieces."""
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]):
-        self.decoder, self.stops, self.ends = tokenizer.stream(), StopFinder(stop), tokenizer.end
+        self.decoder, self.stops = tokenizer.stream(), StopFinder(stop)
         self.finished = False
 
     def take(self, tokens: list[int], logprobs: list[float], reason: Stop, timings: Timings) -> Iterator[Piece]:

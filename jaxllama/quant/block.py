@@ -116,3 +116,9 @@ def look_up(table: tuple[int, ...], codes: Array) -> Array:
         return jnp.full_like(codes, table[0])
     half = len(table) // 2
     return jnp.where(codes & half != 0, look_up(table[half:], codes), look_up(table[:half], codes))
+
+
+def nibbles_of(table: tuple[int, ...], words: Array, scale: Array) -> list[Group]:
+    """The two groups of words of nibbles, first the low ones: x = scale * table[nibble]."""
+    low, high = (lambda w, byte, shift=shift: look_up(table, bits(w, byte, shift, 15)) for shift in (0, 4))
+    return [Group((words,), low, scale), Group((words,), high, scale)]

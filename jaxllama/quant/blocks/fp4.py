@@ -20,20 +20,15 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from ..block import Array, BlockFormat, Group, Part, bits, look_up
+from ..block import Array, BlockFormat, Group, Part, bits, nibbles_of
 
 VALUES = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
-
-
-def _halves(words: Array, scale: Array) -> list[Group]:
-    low, high = (lambda w, byte, shift=shift: look_up(VALUES, bits(w, byte, shift, 15)) for shift in (0, 4))
-    return [Group((words,), low, scale), Group((words,), high, scale)]
 
 
 def groups_mx(parts: Mapping[str, Array]) -> list[Group]:
     e = parts["e"][..., None, :].astype(jnp.uint32)
     pattern = jnp.where(e < 2, jnp.uint32(0x200000) << e, (e - 1) << 23)  # of 2^(e - 128); below 2 it is subnormal
-    return _halves(parts["qs"][..., None, :, :], jax.lax.bitcast_convert_type(pattern, jnp.float32))
+    return nibbles_of(VALUES, parts["qs"][..., None, :, :], jax.lax.bitcast_convert_type(pattern, jnp.float32))
 
 
 def groups_nv(parts: Mapping[str, Array]) -> list[Group]:
@@ -42,7 +37,7 @@ def groups_nv(parts: Mapping[str, Array]) -> list[Group]:
     exponent, mantissa = d >> 3 & 15, (d & 7).astype(jnp.float32)
     normal = (mantissa + 8) * jax.lax.bitcast_convert_type((exponent + 127 - 11) << 23, jnp.float32)  # (1 + m / 8) 2^(e - 7) / 2
     scale = jnp.where(d == 127, 0.0, jnp.where(exponent == 0, mantissa * 2.0**-10, normal))
-    return _halves(qs.reshape(*qs.shape[:-2], 4, 2, qs.shape[-1]), scale)
+    return nibbles_of(VALUES, qs.reshape(*qs.shape[:-2], 4, 2, qs.shape[-1]), scale)
 
 
 MXFP4 = BlockFormat("MXFP4", (Part("e", 0, "u1"), Part("qs", 1, "u4", 4)), groups_mx, "(g k) -> g 1 k", {"g": 2})

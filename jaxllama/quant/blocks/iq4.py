@@ -19,18 +19,13 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from ..block import Array, BlockFormat, Group, Part, bits, look_up, shift_right
+from ..block import Array, BlockFormat, Group, Part, nibbles_of, shift_right
 
 VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
 
-def _halves(words: Array, scale: Array) -> list[Group]:
-    low, high = (lambda w, byte, shift=shift: look_up(VALUES, bits(w, byte, shift, 15)) for shift in (0, 4))
-    return [Group((words,), low, scale), Group((words,), high, scale)]
-
-
 def groups_nl(parts: Mapping[str, Array]) -> list[Group]:
-    return _halves(parts["qs"][..., None, :, :], parts["d"][..., None, :].astype(jnp.float32))
+    return nibbles_of(VALUES, parts["qs"][..., None, :, :], parts["d"][..., None, :].astype(jnp.float32))
 
 
 def groups_xs(parts: Mapping[str, Array]) -> list[Group]:
@@ -38,7 +33,7 @@ def groups_xs(parts: Mapping[str, Array]) -> list[Group]:
     low = shift_right(parts["scales_l"][..., None, :], 4 * number) & jnp.uint32(15)
     high = shift_right(parts["scales_h"][..., None, :].astype(jnp.uint32), 2 * number) & jnp.uint32(3)
     scale = ((low | (high << 4)).astype(jnp.int32) - 32).astype(jnp.float32) * parts["d"].astype(jnp.float32)[..., None, :]
-    return _halves(qs.reshape(*qs.shape[:-2], 8, 4, qs.shape[-1]), scale)
+    return nibbles_of(VALUES, qs.reshape(*qs.shape[:-2], 8, 4, qs.shape[-1]), scale)
 
 
 IQ4_NL = BlockFormat("IQ4_NL", (Part("d", 0, "f2"), Part("qs", 2, "u4", 4)), groups_nl, "(g k) -> g 1 k", {"g": 2})

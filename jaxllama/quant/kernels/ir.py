@@ -50,7 +50,7 @@ class Function:
     def store(self, type_: str, value: str | int, pointer: str, offset: str | int = 0, align: int = 1) -> None:
         self.do(f"store {type_} {value}, ptr {self.at(pointer, offset) if offset else pointer}, align {align}")
 
-    # --- arithmetic on i64, where a sum or product of constants stays one ---
+    # --- arithmetic: on i64, and vectors of one value ---
 
     def add(self, a: str | int, b: str | int) -> str:
         return self.let(f"add i64 {a}, {b}")
