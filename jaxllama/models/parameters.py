@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from jaxllama.formats.gguf import GGUFError, GGUFFile
-from jaxllama.quant import FORMATS, LayerStack, QTensor, from_blocks, stack_layers
-from jaxllama.quant.layout import host_dtype
+from jaxllama.quant import FORMATS, LayerStack, QTensor, dequantize, from_blocks, stack_layers
 
 from .architectures import GLOBAL_TENSORS, TensorRow, architecture_of
 from .config import Config
@@ -118,11 +117,8 @@ class _Loader:
         kind = self.check(name, row)
         if not FORMATS[kind].dense:
             raise GGUFError(self.file.path, f"tensor '{name}'", expected="F32, F16 or BF16 (it is a vector)", found=kind)
-        raw = np.ascontiguousarray(self.take(name)).reshape(-1)
-        dtype = host_dtype(FORMATS[kind].parts[0])
-        if self.order(name) == ">":
-            raw = raw.view(f"u{dtype.itemsize}").byteswap().view(np.uint8)
-        return raw.view(dtype).astype(np.float32)
+        raw = self.take(name).reshape(1, -1)
+        return np.asarray(dequantize(from_blocks(raw, kind, byte_order=self.order(name)))).reshape(-1)
 
     def vector(self, name: str, row: TensorRow) -> jax.Array:
         return jax.device_put(self.host_vector(name, row))

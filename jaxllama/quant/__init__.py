@@ -5,6 +5,7 @@ from .blocks import FORMATS
 from .dequantize import dequantize, qtake
 from .matmul import qmatmul
 from .qtensor import QTensor, from_blocks, to_blocks
+from .quantize import quantize
 from .stack import LayerStack, stack_layers, stack_matmul
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "from_blocks",
     "qmatmul",
     "qtake",
+    "quantize",
     "stack_layers",
     "stack_matmul",
     "to_blocks",

@@ -21,6 +21,7 @@ from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, TensorType
 LANES = 16  # rows in a tile
 
 Array = jax.Array
+Quantizer = Callable[[Array, "Array | None", Array], Array]
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,11 @@ class BlockFormat:
     Attributes:
         name: ggml's name; sizes come from the GGUF type table.
         parts: what a block consists of, in file order.
-        groups: device parts -> the block's groups. None for a dense format (F32, F16, BF16): its one part is the matrix itself.
+        groups: device parts -> the block's groups. None for a dense format.
+        values: device parts -> f32 numbers of the same shape, for a dense format, whose parts are matrices. None for a packed one.
         order: einops pattern from the weights of a block to `g r k` (group, repeat, weight of the group), and the sizes it needs.
-        quantize: f32[..., weights] -> blocks uint8[..., bytes], where the project can write the format.
+        quantize: (numbers f32[weights, N], their importance f32[weights, N] or None, mean square f32[N] of the row that a block lies in) -> blocks
+            uint8[bytes, N]; None for a dense format.
     """
 
     name: str
@@ -73,7 +76,8 @@ class BlockFormat:
     groups: Callable[[Mapping[str, Array]], list[Group]] | None = None
     order: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
-    quantize: Callable[[np.ndarray], np.ndarray] | None = None
+    quantize: Quantizer | None = None
+    values: Callable[[Mapping[str, Array]], Array] | None = None
 
     def __post_init__(self) -> None:
         total = sum(part.nbytes for part in self.parts)
@@ -86,7 +90,7 @@ class BlockFormat:
 
     @property
     def dense(self) -> bool:
-        return self.groups is None
+        return self.values is not None
 
 
 def lift(values: Array, like: Array) -> Array:

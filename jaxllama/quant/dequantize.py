@@ -35,8 +35,8 @@ def dequantize(tensor: QTensor, dtype: jnp.dtype = jnp.float32) -> Array:
 
     This is for looking and testing: a model never holds its weights like this.
     """
-    if tensor.block_format.dense:
-        return tensor.parts[0].astype(dtype)
+    if (numbers := tensor.block_format.values) is not None:
+        return numbers(tensor.named_parts()).astype(dtype)
     values = _all_values(tensor)  # [stack, tiles, columns, 16]
     return rearrange(values, "s t k n -> s (t n) k")[:, : tensor.shape[1]].astype(dtype)
 
@@ -52,8 +52,8 @@ def qtake(tensor: QTensor, ids: Array, index: int = 0) -> Array:
     Ids outside the matrix are clamped to it.
     """
     ids = jnp.clip(ids, 0, tensor.shape[1] - 1)
-    if tensor.block_format.dense:
-        return tensor.parts[0][index][ids].astype(jnp.float32)
+    if (numbers := tensor.block_format.values) is not None:
+        return numbers({name: part[index][ids] for name, part in tensor.named_parts().items()})
     lanes = tensor.parts[0].shape[-1]
     flat = ids.reshape(-1)
 

@@ -2,7 +2,7 @@
 
 On the device a part of `count` items lies as [stack, tiles, blocks, count, 16]: sixteen rows side by side, then the items of a block, the blocks of a row,
 the tiles of a matrix and the matrices of a stack. (With one item a block the item axis has size 1.) The rows of the last tile are padded with zeros.
-A dense format keeps its matrix as it is, [stack, rows, columns].
+A dense format keeps its matrix as it is, [stack, rows, columns], or two matrices of words where numbers have 64 bits.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def pack_into(arrays: Sequence[np.ndarray], index: int, format_: BlockFormat, bl
     """
     rows = blocks.shape[0]
     if format_.dense:
-        (array,) = arrays
-        dtype = array.dtype
-        found = np.ascontiguousarray(blocks).view(f"u{dtype.itemsize}")
-        array[index].view(found.dtype)[...] = found.byteswap() if byte_order == ">" else found
+        numbers = np.ascontiguousarray(blocks).view(f"u{format_.type.bytes}")
+        items = (numbers.byteswap() if byte_order == ">" else numbers).view(np.uint8).reshape(rows, -1, format_.type.bytes)
+        for part, array in zip(format_.parts, arrays, strict=True):
+            array[index].view(np.uint8).reshape(rows, -1, part.nbytes)[...] = items[..., part.offset : part.offset + part.nbytes]
         return
     per_block = blocks.reshape(rows, -1, format_.type.bytes)
     whole = rows // LANES * LANES
@@ -68,7 +68,8 @@ def pack_into(arrays: Sequence[np.ndarray], index: int, format_: BlockFormat, bl
 def unpack(arrays: Sequence[np.ndarray], format_: BlockFormat, rows: int) -> np.ndarray:
     """The file's bytes uint8[stack, rows, row bytes] from device arrays."""
     if format_.dense:
-        return np.ascontiguousarray(arrays[0]).view(np.uint8)
+        items = [np.ascontiguousarray(array)[..., None].view(np.uint8) for array in arrays]
+        return np.concatenate(items, -1).reshape(*arrays[0].shape[:2], -1)
     stack, tiles, blocks = arrays[0].shape[:3]
     found = np.empty((stack, tiles * LANES, blocks, format_.type.bytes), np.uint8)
     for part, array in zip(format_.parts, arrays, strict=True):

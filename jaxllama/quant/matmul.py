@@ -4,7 +4,7 @@ The formulations:
 - `kernel_rows` (kernels.cpu): few rows of activations, on processors that it knows. Every weight is read once and multiplied with int8 activations.
 - `integer_rows`: the same arithmetic in plain jnp, everywhere.
 - `unpacked`: many rows. A matrix is unpacked into a temporary (bf16 where the processor multiplies bf16, else f32) for XLA's own matrix product.
-- `dense`: F32, F16 and BF16 weights need no unpacking.
+- `dense`: F32, F16, BF16 and the other formats without blocks need no unpacking.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from jax import lax
 
 from .activations import GROUP, quantize_activations
 from .block import LANES, Array, BlockFormat
+from .blocks import FORMATS
 from .dequantize import group_values
 from .kernels import cpu
 from .kernels.formats import KERNEL_FORMATS
@@ -115,7 +116,9 @@ def unpacked(dtype: jnp.dtype) -> Formulation:
 
 def dense(x: Array, weight: QTensor, index: Array | int) -> Array:
     """x f32[M, columns] -> f32[M, rows] in float32."""
-    matrix = lax.dynamic_index_in_dim(weight.parts[0], index, 0, keepdims=False).astype(jnp.float32)
+    numbers = weight.block_format.values
+    assert numbers is not None
+    matrix = numbers(weight.named_parts(index))
     return lax.dot_general(x, matrix, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 
@@ -137,7 +140,7 @@ def _table() -> tuple[Rule, ...]:
         # Matrix units (AMX) multiply bf16 faster than the kernel multiplies int8; without them the kernel is ahead at any number of rows.
         kernels = (Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=16 if has_matrix_units() else None, formats=tuple(KERNEL_FORMATS)),)
     return (
-        Rule(dense, formats=("F32", "F16", "BF16")),
+        Rule(dense, formats=tuple(name for name, format_ in FORMATS.items() if format_.dense)),
         Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),
         *kernels,
         Rule(integer_rows, max_rows=FEW_ROWS),

@@ -61,8 +61,8 @@ def from_blocks(blocks: np.ndarray | Iterable[np.ndarray], format: str, *, stack
     """Put blocks, as a file has them, on the default device. Not a bit is lost.
 
     Args:
-        blocks: uint8[stack, rows, row bytes]; or, with `stack`, an iterable of that many uint8[rows, row bytes], which are packed one after the other
-            so that no more than one of them needs to be in memory.
+        blocks: uint8[stack, rows, row bytes], or uint8[rows, row bytes] for one matrix; or, with `stack`, an iterable of that many
+            uint8[rows, row bytes], which are packed one after the other so that no more than one of them needs to be in memory.
         format: a name in `FORMATS`.
         byte_order: of the file the bytes come from.
 
@@ -72,6 +72,7 @@ def from_blocks(blocks: np.ndarray | Iterable[np.ndarray], format: str, *, stack
     if format not in FORMATS:
         raise ValueError(f"no block format '{format}'; there are {', '.join(FORMATS)}")
     if isinstance(blocks, np.ndarray):
+        blocks = blocks[None] if blocks.ndim == 2 else blocks
         stack = blocks.shape[0]
     if stack is None:
         raise ValueError("from_blocks needs `stack`, the number of matrices, when the blocks come one after the other")

@@ -21,8 +21,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
+from einops import rearrange
 
 from ..block import Array, BlockFormat, Group, Part, bits, shift_right
+from ..packing import as_f16, bitmap, fields
+from ..search import inverse, round_away, total
 
 
 def _dense_fields(width: int, offset: int, factor: int) -> Callable[[Mapping[str, Array]], list[Group]]:
@@ -68,8 +71,43 @@ def groups_tq1(parts: Mapping[str, Array]) -> list[Group]:
     return found
 
 
-_QS = Part("qs", 2, "u4", 4)
-Q1_0 = BlockFormat("Q1_0", (Part("d", 0, "f2"), _QS), _dense_fields(1, 1, 2), "(r k) -> 1 r k", {"r": 4})
-Q2_0 = BlockFormat("Q2_0", (Part("d", 0, "f2"), _QS), _dense_fields(2, 1, 1), "(r k) -> 1 r k", {"r": 2})
-TQ2_0 = BlockFormat("TQ2_0", (Part("qs", 0, "u4", 16), Part("d", 64, "f2")), groups_tq2, "(r g k) -> g r k", {"r": 2, "g": 4})
-TQ1_0 = BlockFormat("TQ1_0", (Part("qs", 0, "u4", 12), Part("qh", 48, "u4"), Part("d", 52, "f2")), groups_tq1, "(g k) -> g 1 k", {"g": 16})
+def quantize_q1(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    """The sign of each weight, and their mean magnitude."""
+    return jnp.concatenate([as_f16(total(jnp.abs(x)) / 128)[0], bitmap(x >= 0)])
+
+
+def _rounded(x: Array) -> tuple[Array, Array]:
+    """The bytes of the largest magnitude, and every number as a multiple of it, plus one: 0, 1 or 2."""
+    d = jnp.abs(x).max(0, keepdims=True)
+    return as_f16(d)[0], (round_away(x * inverse(d)) + 1).astype(jnp.int32)
+
+
+def quantize_q2(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    d_bytes, codes = _rounded(x)
+    return jnp.concatenate([d_bytes, fields(rearrange(codes, "(k f) n -> f k n", f=4), 2)])
+
+
+def quantize_tq2(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    d_bytes, codes = _rounded(x)
+    qs = fields(rearrange(codes, "(h l m) n -> l h m n", h=2, l=4), 2)
+    return jnp.concatenate([rearrange(qs, "h m n -> (h m) n"), d_bytes])
+
+
+def _digits(codes: Array) -> Array:
+    """Bytes of five digits [5, K, N] to base 3, as a fraction of 256 (rounded up, so that the first digit is byte * 3 / 256)."""
+    number = (codes * jnp.asarray([81, 27, 9, 3, 1])[:, None, None]).sum(0)
+    return ((number * 256 + 242) // 243).astype(jnp.uint8)
+
+
+def quantize_tq1(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    d_bytes, codes = _rounded(x)
+    qs = [_digits(codes[:160].reshape(5, 32, -1)), _digits(codes[160:240].reshape(5, 16, -1))]
+    qh = _digits(jnp.pad(codes[240:].reshape(4, 4, -1), ((0, 1), (0, 0), (0, 0))))
+    return jnp.concatenate([*qs, qh, d_bytes])
+
+
+_D, _QS = Part("d", 0, "f2"), Part("qs", 2, "u4", 4)
+Q1_0 = BlockFormat("Q1_0", (_D, _QS), _dense_fields(1, 1, 2), "(r k) -> 1 r k", {"r": 4}, quantize_q1)
+Q2_0 = BlockFormat("Q2_0", (_D, _QS), _dense_fields(2, 1, 1), "(r k) -> 1 r k", {"r": 2}, quantize_q2)
+TQ2_0 = BlockFormat("TQ2_0", (Part("qs", 0, "u4", 16), Part("d", 64, "f2")), groups_tq2, "(r g k) -> g r k", {"r": 2, "g": 4}, quantize_tq2)
+TQ1_0 = BlockFormat("TQ1_0", (Part("qs", 0, "u4", 12), Part("qh", 48, "u4"), Part("d", 52, "f2")), groups_tq1, "(g k) -> g 1 k", {"g": 16}, quantize_tq1)

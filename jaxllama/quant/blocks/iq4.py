@@ -16,10 +16,15 @@ Source: ggml block_iq4_nl, block_iq4_xs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
 
 from ..block import Array, BlockFormat, Group, Part, nibbles_of, shift_right
+from ..packing import as_f16, fields, nibbles, to_bytes
+from ..search import TINY, furthest, inverse, mean_square, weight_of
 
 VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
@@ -36,11 +41,61 @@ def groups_xs(parts: Mapping[str, Array]) -> list[Group]:
     return nibbles_of(VALUES, qs.reshape(*qs.shape[:-2], 8, 4, qs.shape[-1]), scale)
 
 
-IQ4_NL = BlockFormat("IQ4_NL", (Part("d", 0, "f2"), Part("qs", 2, "u4", 4)), groups_nl, "(g k) -> g 1 k", {"g": 2})
+def _nearest(y: Array) -> tuple[Array, Array]:
+    """The numbers of the nearest VALUES (the higher one when between two), int32, and the values."""
+    code, value = jnp.zeros_like(y, jnp.int32), jnp.full_like(y, VALUES[0])
+    for below, above in pairwise(VALUES):
+        beyond = y >= (below + above) / 2
+        code, value = code + beyond.astype(jnp.int32), jnp.where(beyond, float(above), value)
+    return code, value
+
+
+def _scale(x: Array, weight: Array) -> Array:
+    """The best of sixteen scales for groups [32, ...]."""
+    largest = furthest(x)
+
+    def attempt(level: Array | float) -> tuple[Array, Array]:
+        value = _nearest(level * inverse(largest) * x)[1]
+        return (weight * value * x).sum(0, keepdims=True), (weight * value * value).sum(0, keepdims=True)
+
+    def better(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+        dot, square = attempt((i - 7 + VALUES[0]).astype(jnp.float32))
+        found = dot * inverse(square)
+        improved = (square > 0) & (dot * dot > best[1] * square)
+        return jnp.where(improved, found, best[0]), jnp.where(improved, found * dot, best[1])
+
+    dot, square = attempt(-float(VALUES[0]))
+    scale = dot * inverse(square)
+    scale, _ = lax.fori_loop(0, 15, better, (scale, scale * dot))
+    return jnp.where(jnp.abs(largest) < TINY, 0.0, scale)
+
+
+def quantize_nl(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    weight = weight_of(x, importance, 2 * mean_square(x))
+    d_bytes, d = as_f16(_scale(x, weight))
+    return jnp.concatenate([d_bytes, nibbles(_nearest(x * inverse(d))[0])])
+
+
+def quantize_xs(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    groups = rearrange(x, "(s k) n -> k s n", k=32)
+    weight = rearrange(weight_of(x, importance, 2 * mean_square(x)), "(s k) n -> k s n", k=32)
+    scale = _scale(groups, weight)[0]
+    d_bytes, d = as_f16(furthest(scale) / -32)
+    scales = jnp.clip(jnp.round(scale * inverse(d)), -32, 31)
+    codes, _ = _nearest(groups * inverse(d * scales)[None])
+    codes = fields(rearrange(codes, "(h k) s n -> h s k n", h=2), 4)
+    scales = scales.astype(jnp.int32) + 32
+    high = ((scales >> 4) << 2 * jnp.arange(8)[:, None]).sum(0).astype(jnp.uint16)
+    low = fields(rearrange(scales & 15, "(j h) n -> h j n", h=2), 4)
+    return jnp.concatenate([d_bytes, to_bytes(high[None]), low, rearrange(codes, "s k n -> (s k) n")])
+
+
+IQ4_NL = BlockFormat("IQ4_NL", (Part("d", 0, "f2"), Part("qs", 2, "u4", 4)), groups_nl, "(g k) -> g 1 k", {"g": 2}, quantize_nl)
 IQ4_XS = BlockFormat(
     "IQ4_XS",
     (Part("d", 0, "f2"), Part("scales_h", 2, "u2"), Part("scales_l", 4, "u4"), Part("qs", 8, "u4", 32)),
     groups_xs,
     "(r g k) -> g r k",
     {"r": 8, "g": 2},
+    quantize_xs,
 )

@@ -1,17 +1,22 @@
-"""The twelve bytes that hold eight 6-bit scales and eight 6-bit minima in Q4_K and Q5_K.
+"""What Q4_K and Q5_K share: the twelve bytes that hold eight 6-bit scales and eight 6-bit minima, and how these are found.
 
 byte j    (0..3)   low 6 bits: scale j            high 2 bits: upper bits of scale j + 4
 byte j+4  (0..3)   low 6 bits: minimum j          high 2 bits: upper bits of minimum j + 4
 byte j+8  (0..3)   low nibble: scale j + 4        high nibble: minimum j + 4
 
-Source: ggml get_scale_min_k4.
+Source: ggml get_scale_min_k4, quantize_row_q4_K_ref, quantize_row_q4_K_impl.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
+from einops import rearrange
 
 from ..block import Array, shift_right
+from ..packing import as_f16
+from ..search import IMPORTANCE_ATTEMPTS, affine, inverse, mean_square, positive, weight_of
 
 
 def scales_and_minima(words: Array) -> tuple[Array, Array]:
@@ -22,3 +27,33 @@ def scales_and_minima(words: Array) -> tuple[Array, Array]:
     scales = [first & six, (third & four) | ((first >> 2) & two)]
     minima = [second & six, ((third >> 4) & four) | ((second >> 2) & two)]
     return jnp.concatenate(scales, -2).astype(jnp.float32), jnp.concatenate(minima, -2).astype(jnp.float32)
+
+
+def pack(scales: Array, minima: Array) -> Array:
+    """The twelve bytes uint8[12, N] of codes below 64, [8, N] each."""
+    scales, minima = scales.astype(jnp.int32), minima.astype(jnp.int32)
+    first = scales[:4] | (scales[4:] >> 4 << 6)
+    second = minima[:4] | (minima[4:] >> 4 << 6)
+    third = (scales[4:] & 15) | ((minima[4:] & 15) << 4)
+    return jnp.concatenate([first, second, third]).astype(jnp.uint8)
+
+
+def shared_scale(scales: Array, limit: int) -> tuple[Array, Array]:
+    """d f32[1, N] and codes 0 .. limit for scales f32[S, N] that are not negative: the largest one gets the largest code."""
+    largest = scales.max(0, keepdims=True)
+    return largest / limit, jnp.clip(jnp.round(limit * inverse(largest) * scales), 0, limit)
+
+
+def quantize_256(x: Array, importance: Array | None, limit: int, attempts: Sequence[float]) -> tuple[Array, Array]:
+    """The first 16 bytes of a block and its codes [256, N], 0 .. limit, of numbers [256, N]."""
+    groups = rearrange(x, "(s k) n -> k s n", k=32)
+    if importance is None:
+        scale, minimum = affine(groups, jnp.sqrt(mean_square(groups)) + jnp.abs(groups), limit, attempts)
+        (d, scales), (dmin, minima) = shared_scale(scale[0], 63), shared_scale(minimum[0], 63)
+    else:
+        weight = rearrange(weight_of(x, importance, 2 * mean_square(x)), "(s k) n -> k s n", k=32)
+        scale, minimum = affine(groups, weight, limit, IMPORTANCE_ATTEMPTS)
+        (d, scales), (dmin, minima) = (positive(v[0], weight.sum(0), 63) for v in (scale, minimum))
+    (d_bytes, d), (dmin_bytes, dmin) = as_f16(d), as_f16(dmin)
+    codes = jnp.clip(jnp.round((groups + (dmin * minima)[None]) * inverse(d * scales)[None]), 0, limit)
+    return jnp.concatenate([d_bytes, dmin_bytes, pack(scales, minima)]), rearrange(codes, "k s n -> (s k) n")

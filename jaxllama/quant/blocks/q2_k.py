@@ -15,7 +15,12 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, bits
-from .sixteenths import ORDER, SIZES, by_quarter, pairs_of_bits
+from ..packing import as_f16
+from ..search import IMPORTANCE_ATTEMPTS, affine, inverse, mean_square, positive, weight_of
+from .k_scales import shared_scale
+from .sixteenths import ORDER, SIZES, by_16, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
+
+ATTEMPTS = tuple(-0.5 + 0.1 * i for i in range(16))
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -29,4 +34,26 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
     return [Group(words, lambda w, byte, shift=2 * g: bits(w, byte, shift, 3), scales[..., g, :, :], minima[..., g, :, :]) for g in range(4)]
 
 
-FORMAT = BlockFormat("Q2_K", (Part("scales", 0, "u4", 4), Part("qs", 16, "u4", 16), Part("d", 80, "f2"), Part("dmin", 82, "f2")), groups, ORDER, SIZES)
+def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    groups = by_16(x)
+    if importance is None:
+        scale, minimum = affine(groups, jnp.abs(groups), 3, ATTEMPTS, absolute=True)
+        (d, scales), (dmin, minima) = shared_scale(scale[0], 15), shared_scale(minimum[0], 15)
+    else:
+        weight = by_16(weight_of(x, importance, mean_square(x)))
+        scale, minimum = affine(groups, weight, 3, IMPORTANCE_ATTEMPTS)
+        (d, scales), (dmin, minima) = (positive(v[0], weight.sum(0), 15) for v in (scale, minimum))
+    (d_bytes, d), (dmin_bytes, dmin) = as_f16(d), as_f16(dmin)
+    codes = jnp.clip(jnp.round((groups + (dmin * minima)[None]) * inverse(d * scales)[None]), 0, 3)
+    scale_bytes = (scales + 16 * minima).astype(jnp.uint8)
+    return jnp.concatenate([scale_bytes, pack_pairs_of_bits(in_order(codes)), d_bytes, dmin_bytes])
+
+
+FORMAT = BlockFormat(
+    "Q2_K",
+    (Part("scales", 0, "u4", 4), Part("qs", 16, "u4", 16), Part("d", 80, "f2"), Part("dmin", 82, "f2")),
+    groups,
+    ORDER,
+    SIZES,
+    quantize,
+)

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from ..block import Array, BlockFormat, Group, Part, bits, shift_right
-from .sixteenths import ORDER, SIZES, by_quarter, pairs_of_bits
+from ..packing import as_f16, fields, nibbles
+from ..search import descend, furthest, inverse, mean_square, symmetric, weight_of
+from .sixteenths import ORDER, SIZES, by_16, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -33,4 +35,28 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
     return [Group((low, mask), lambda w, h, byte, g=g: (bits(w, byte, 2 * g, 3) | (bits(h, byte, g, 1) << 2)) - 4, scales[..., g, :, :]) for g in range(4)]
 
 
-FORMAT = BlockFormat("Q3_K", (Part("hmask", 0, "u4", 8), Part("qs", 32, "u4", 16), Part("scales", 96, "u4", 3), Part("d", 108, "f2")), groups, ORDER, SIZES)
+def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    groups, weight = by_16(x), by_16(weight_of(x, importance, 2 * mean_square(x)))
+    if importance is None:
+        scale, _ = descend(groups, weight, jnp.clip(jnp.round(-4 * inverse(furthest(groups)) * groups), -4, 3), -4, 3)
+        d = furthest(scale[0]) / -32
+    else:
+        scale = symmetric(groups, weight, 4)
+        d = symmetric(scale[0], weight.sum(0), 32)
+    d_bytes, d = as_f16(d)
+    scales = jnp.clip(jnp.round(scale[0] * inverse(d)), -32, 31)
+    codes = in_order(jnp.clip(jnp.round(groups * inverse(d * scales)[None]), -4, 3) + 4).astype(jnp.int32)
+    scales = scales.astype(jnp.int32) + 32
+    tops = fields(rearrange(scales >> 4, "(m j) n -> m j n", j=4), 2)
+    hmask = fields(rearrange(codes >> 2, "(g l) n -> g l n", l=32), 1)
+    return jnp.concatenate([hmask, pack_pairs_of_bits(codes & 3), nibbles(scales & 15), tops, d_bytes])
+
+
+FORMAT = BlockFormat(
+    "Q3_K",
+    (Part("hmask", 0, "u4", 8), Part("qs", 32, "u4", 16), Part("scales", 96, "u4", 3), Part("d", 108, "f2")),
+    groups,
+    ORDER,
+    SIZES,
+    quantize,
+)

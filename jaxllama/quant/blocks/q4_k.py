@@ -15,7 +15,10 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, bits
-from .k_scales import scales_and_minima
+from ..packing import nibbles_by_32
+from .k_scales import quantize_256, scales_and_minima
+
+ATTEMPTS = tuple(-1 + 0.1 * i for i in range(21))
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -31,10 +34,16 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
     ]
 
 
+def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    head, codes = quantize_256(x, importance, 15, ATTEMPTS)
+    return jnp.concatenate([head, nibbles_by_32(codes)])
+
+
 FORMAT = BlockFormat(
     "Q4_K",
     (Part("d", 0, "f2"), Part("dmin", 2, "f2"), Part("scales", 4, "u4", 3), Part("qs", 16, "u4", 32)),
     groups,
     "(r g k) -> g r k",
     {"r": 4, "g": 2},
+    quantize,
 )

@@ -16,7 +16,10 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, bits, shift_right
-from .k_scales import scales_and_minima
+from ..packing import fields, nibbles_by_32
+from .k_scales import quantize_256, scales_and_minima
+
+ATTEMPTS = tuple(-0.5 + 0.1 * i for i in range(16))
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -39,10 +42,18 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
     return found
 
 
+def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    head, codes = quantize_256(x, importance, 31, ATTEMPTS)
+    codes = codes.astype(jnp.int32)
+    fifth = fields((codes >> 4).reshape(8, 32, -1), 1)
+    return jnp.concatenate([head, fifth, nibbles_by_32(codes & 15)])
+
+
 FORMAT = BlockFormat(
     "Q5_K",
     (Part("d", 0, "f2"), Part("dmin", 2, "f2"), Part("scales", 4, "u4", 3), Part("qh", 16, "u4", 8), Part("qs", 48, "u4", 32)),
     groups,
     "(r g k) -> g r k",
     {"r": 4, "g": 2},
+    quantize,
 )

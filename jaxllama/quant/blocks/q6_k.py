@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from ..block import Array, BlockFormat, Group, Part, bits, signed_byte
-from .sixteenths import ORDER, SIZES, by_quarter, pairs_of_bits
+from ..packing import as_f16, fields, to_bytes
+from ..search import furthest, inverse, symmetric
+from .sixteenths import ORDER, SIZES, by_16, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -37,10 +39,22 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
     return found
 
 
+def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
+    groups = by_16(x)
+    scale = symmetric(groups, groups * groups if importance is None else by_16(importance), 32)[0]
+    largest = furthest(scale)
+    d_bytes, d = as_f16(largest / -128)
+    scales = jnp.clip(jnp.round(-128 * inverse(largest) * scale), -128, 127)
+    codes = in_order(jnp.clip(jnp.round(groups * inverse(d * scales)[None]), -32, 31) + 32).astype(jnp.int32)
+    low = fields(rearrange(codes & 15, "(h g l) n -> g h l n", h=2, g=2), 4)
+    return jnp.concatenate([rearrange(low, "h l n -> (h l) n"), pack_pairs_of_bits(codes >> 4), to_bytes(scales.astype(jnp.int8)), d_bytes])
+
+
 FORMAT = BlockFormat(
     "Q6_K",
     (Part("ql", 0, "u4", 32), Part("qh", 128, "u4", 16), Part("scales", 192, "u4", 4), Part("d", 208, "f2")),
     groups,
     ORDER,
     SIZES,
+    quantize,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from einops import rearrange
 
 from ..block import Array
+from ..packing import fields
 
 ORDER = "(h g i k) -> g (h i) k"
 SIZES = {"h": 2, "g": 4, "i": 2}
@@ -22,3 +23,18 @@ def by_quarter(scales: Array) -> Array:
 def pairs_of_bits(words: Array) -> Array:
     """The words of 64 bytes of two-bit fields, [..., 16, 16] -> [..., (h i), 4, 16]; quarter g is at bit 2 g of each byte."""
     return rearrange(words, "... (r c) n -> ... r c n", c=4)
+
+
+def pack_pairs_of_bits(codes: Array) -> Array:
+    """The 64 bytes of codes [256, N] below 4."""
+    return rearrange(fields(rearrange(codes, "(h g l) n -> g h l n", h=2, g=4), 2), "h l n -> (h l) n")
+
+
+def by_16(x: Array) -> Array:
+    """Numbers [256, N] by sub-block: [16 (weight), 16 (sub-block), N]."""
+    return rearrange(x, "(s k) n -> k s n", k=16)
+
+
+def in_order(groups: Array) -> Array:
+    """The inverse of `by_16`."""
+    return rearrange(groups, "k s n -> (s k) n")
