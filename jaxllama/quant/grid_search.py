@@ -1,15 +1,16 @@
-"""Searches for the points of a grid and the scale with which they fit a group of numbers best: the quantizers of the IQ1, IQ2 and IQ3 formats.
+"""Searches for the points of a grid and the scales with which they fit a block of numbers best: the quantizers of the IQ1, IQ2 and IQ3 formats.
 
 A group of numbers shares a scale; it falls into sub-groups, each of which becomes one point of the grid. For a scale s and a point q, the weighted error of a
 sub-group x is s^2 A(q) - 2 s B(q) plus what does not depend on them, with A(q) = sum of w q^2 and B(q) = sum of w x q. A and B are two matrix products, made
 once for all scales that are tried, and every point is looked at. (llama.cpp looks at the neighbours of the rounded numbers only.)
 
-Letters: M points of the grid, P numbers of a sub-group, G sub-groups with one scale, L groups side by side.
+Letters: M points of the grid, P numbers of a sub-group, G sub-groups with one scale, S groups of a block, N blocks; L = S * N groups side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -19,92 +20,116 @@ from jax import lax
 from .block import Array
 from .search import inverse
 
-_PRODUCTS = 2**16  # how many A and B are in memory at a time: they are read again for every scale and should stay in the cache
-COARSE = np.geomspace(0.35, 1.25, 14).astype(np.float32)  # scales to try, as multiples of the one that maps the largest number to the largest level
-FINE = np.linspace(0.955, 1.045, 7).astype(np.float32)  # then around the best one
-
-
-def _by_lanes(run: Callable[..., tuple[Array, ...]], points: np.ndarray, *arrays: Array) -> tuple[Array, ...]:
-    """run(A, B, *arrays[2:]) for few lanes at a time, of arrays [..., L] of which the first two are x and the weight."""
-    groups, lanes = arrays[0].shape[0], arrays[0].shape[-1]
-    step = max(1, min(lanes, _PRODUCTS // (len(points) * groups)))
-    while lanes % step:
-        step -= 1
-    squares, levels = jnp.asarray(points**2, jnp.float32), jnp.asarray(points, jnp.float32)
-
-    def piece(pieces: tuple[Array, ...]) -> tuple[Array, ...]:
-        x, weight, *rest = pieces
-        square = jnp.einsum("mp,gpl->mgl", squares, weight, precision=lax.Precision.HIGHEST)
-        dot = jnp.einsum("mp,gpl->mgl", levels, weight * x, precision=lax.Precision.HIGHEST)
-        return run(*lax.optimization_barrier((square, dot)), *rest)
-
-    split = tuple(jnp.moveaxis(a.reshape(*a.shape[:-1], -1, step), -2, 0) for a in arrays)
-    found = lax.map(piece, split)
-    return tuple(jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], lanes) for a in found)
+# How many A and B are in memory at a time: they are read again for every scale and should stay in the cache. The loops over them start from numbers that other
+# loops have left in memory, lest XLA computes those numbers anew for every A and B.
+_PRODUCTS = 2**18
+COARSE = np.geomspace(0.35, 1.25, 18).astype(np.float32)  # scales to try, as multiples of the one that maps the largest number to the largest level
+FINE = np.asarray([0.86, 0.9, 0.935, 0.97, 1.0, 1.03, 1.065, 1.1, 1.14], np.float32)  # then around the best one
 
 
 def _error(square: Array, dot: Array, scale: Array) -> Array:
-    return scale[None, None] * (scale[None, None] * square - 2 * dot)
+    return scale * (scale * square - 2 * dot)
 
 
 def _chosen(square: Array, dot: Array, scale: Array) -> tuple[Array, Array, Array]:
     """The best point of each sub-group for scales [L], its A and its B: int32[G, L], f32[G, L], f32[G, L]."""
-    index = jnp.argmin(_error(square, dot, scale), axis=0).astype(jnp.int32)
+    error = _error(square, dot, scale[None, None])
+    least = error.min(0, keepdims=True)
+    # XLA vectorises this, and would not an argmin. It may compute the errors twice, and round them differently: hence the margin.
+    numbers = jnp.arange(len(error), dtype=jnp.int32)[:, None, None]
+    index = jnp.where(error <= least + 1e-6 * jnp.abs(least), numbers, len(error) - 1).min(0)
     a, b = (jnp.take_along_axis(v, index[None], axis=0)[0] for v in (square, dot))
     return index, a, b
 
 
-def best_points(x: Array, weight: Array, points: np.ndarray, scale: Array) -> tuple[Array, Array, Array]:
-    """For given scales f32[L] and numbers and weights [G, P, L]: the points int32[G, L], and for each group A f32[L] and B f32[L], summed over sub-groups."""
+def _best_of(ratios: np.ndarray, around: Array, error_of: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """The best of the scales `around` times the ratios, and its error."""
+    table = jnp.asarray(ratios)
 
-    def run(square: Array, dot: Array, scale: Array) -> tuple[Array, ...]:
-        index, a, b = _chosen(square, dot, scale)
-        return index, a.sum(0), b.sum(0)
+    def better(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+        scale = around * table[i]
+        found = error_of(scale)
+        return jnp.where(found < best[1], scale, best[0]), jnp.minimum(found, best[1])
 
-    index, a, b = _by_lanes(run, points, x, weight, scale)
-    return index, a, b
-
-
-def best_scale(x: Array, weight: Array, points: np.ndarray) -> tuple[Array, Array]:
-    """For numbers and weights [G, P, L]: the scale f32[L] whose best points fit best, not negative, and the error that is left (but for a constant)."""
-    largest = jnp.abs(x).max((0, 1)) / float(np.abs(points).max())
-
-    def run(square: Array, dot: Array, largest: Array) -> tuple[Array, ...]:
-        def attempt(scale: Array) -> Array:
-            return _error(square, dot, scale).min(0).sum(0)
-
-        def narrow(ratios: np.ndarray, around: Array) -> Array:
-            table = jnp.asarray(ratios)
-
-            def better(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
-                scale = around * table[i]
-                found = attempt(scale)
-                return jnp.where(found < best[1], scale, best[0]), jnp.minimum(found, best[1])
-
-            return lax.fori_loop(0, len(ratios), better, (around, jnp.full_like(around, jnp.inf)))[0]
-
-        def refit(_: int, scale: Array) -> Array:
-            _, a, b = _chosen(square, dot, scale)
-            return jnp.maximum(b.sum(0) * inverse(a.sum(0)), 0.0)
-
-        scale = narrow(FINE, narrow(COARSE, largest))
-        scale = lax.fori_loop(0, 2, refit, scale)
-        return scale, attempt(scale)
-
-    scale, error = _by_lanes(run, points, x, weight, largest)
-    return scale, error
+    return lax.fori_loop(0, len(ratios), better, (around, jnp.full_like(around, jnp.inf)))
 
 
-def scales_of_block(scale: Array, levels: int) -> tuple[Array, Array]:
-    """Codes 0 .. levels - 1 for the scales [S, N] of a block's groups, which stand for d * (2 code + 1), and d f32[1, N]."""
-    d = scale.max(0, keepdims=True) / (2 * levels - 1)
-    return jnp.clip(jnp.round(0.5 * (scale * inverse(d) - 1)), 0, levels - 1), d
+def _rough_scale(x: Array, weight: Array, levels: np.ndarray) -> Array:
+    """A scale f32[L] for numbers [G, P, L], were each of them free to take any level of the grid."""
+
+    def error(scale: Array) -> Array:
+        multiples = x * inverse(scale)[None, None]
+        value = jnp.full_like(x, levels[0])
+        for below, above in pairwise(levels.tolist()):
+            value = jnp.where(multiples > (below + above) / 2, above, value)
+        return _error(weight * value * value, weight * x * value, scale[None, None]).sum((0, 1))
+
+    largest = jnp.abs(x).max((0, 1)) / float(np.abs(levels).max())
+    return _best_of(COARSE, largest, error)[0]
 
 
-def least_squares(dot: Array, square: Array, factors: Array) -> Array:
-    """The d f32[1, N], an f16, for which d * factors fits best, from the A and B of all groups [S, N]."""
-    d = (dot * factors).sum(0, keepdims=True) * inverse((square * factors * factors).sum(0, keepdims=True))
-    return jnp.maximum(d, 0.0).astype(jnp.float16).astype(jnp.float32)
+def _products(x: Array, weight: Array, points: np.ndarray) -> tuple[Array, Array]:
+    """A and B, f32[M, G, L]."""
+    a = jnp.einsum("mp,gpl->mgl", jnp.asarray(points**2, jnp.float32), weight, precision=lax.Precision.HIGHEST)
+    b = jnp.einsum("mp,gpl->mgl", jnp.asarray(points, jnp.float32), weight * x, precision=lax.Precision.HIGHEST)
+    return lax.optimization_barrier((a, b))
+
+
+def _fit(x: Array, weight: Array, alternatives: Sequence[np.ndarray], steps: int) -> tuple[Array, ...]:
+    """`fit` for few blocks."""
+    groups, blocks = x.shape[2:]
+    x, weight = (v.reshape(*v.shape[:2], -1) for v in (x, weight))
+    found = []
+    for points in alternatives:
+        square, dot = _products(x, weight, points)
+
+        def error(scale: Array, square: Array = square, dot: Array = dot) -> Array:
+            return _error(square, dot, scale[None, None]).min(0).sum(0)
+
+        scale, _ = _best_of(FINE, _rough_scale(x, weight, np.unique(points)), error)
+        _, a, b = _chosen(square, dot, scale)
+        scale, least = _best_of(np.ones(1, np.float32), jnp.maximum(b.sum(0) * inverse(a.sum(0)), 0.0), error)
+        found.append((least, scale, square, dot))
+    _, scale, square, dot = found[0]
+    second = jnp.zeros_like(scale, bool)
+    if len(found) > 1:
+        second = found[1][0] < found[0][0]
+        scale, square, dot = (jnp.where(second if v.ndim == 1 else second[None, None], w, v) for v, w in zip(found[0][1:], found[1][1:], strict=True))
+    scale = scale.reshape(groups, blocks)
+    d = scale.max(0, keepdims=True) / (2 * steps - 1)
+    codes = jnp.clip(jnp.round(0.5 * (scale * inverse(d) - 1)), 0, steps - 1)
+    factors = 2 * codes + 1
+
+    def refine(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        """The points for the scales as the block holds them, and the best d for those."""
+        index, a, b = _chosen(square, dot, (carry[0] * factors).reshape(-1))
+        a, b = (v.sum(0).reshape(groups, blocks) for v in (a, b))
+        d = (b * factors).sum(0, keepdims=True) * inverse((a * factors * factors).sum(0, keepdims=True))
+        return jnp.maximum(d, 0.0).astype(jnp.float16).astype(jnp.float32), index
+
+    d, index = lax.fori_loop(0, 2, refine, (d, jnp.zeros((x.shape[0], groups * blocks), jnp.int32)))
+    return d, codes.astype(jnp.int32), index.reshape(-1, groups, blocks), second.reshape(groups, blocks).astype(jnp.int32)
+
+
+def fit(x: Array, weight: Array, alternatives: Sequence[np.ndarray], steps: int) -> tuple[Array, ...]:
+    """Fit blocks of numbers.
+
+    Args:
+        x: numbers f32[G, P, S, N].
+        weight: how much the square of each error counts, of the same shape.
+        alternatives: one or two grids f32[M, P], of which each group uses one; as multiples of d * (2 * scale code + 1).
+        steps: how many scale codes there are.
+
+    Returns:
+        d f32[1, N], an f16; scale codes int32[S, N]; points int32[G, S, N]; which grid, int32[S, N].
+    """
+    blocks = x.shape[-1]
+    step = max(1, _PRODUCTS // (len(alternatives[0]) * x.shape[0] * x.shape[2]))
+    while blocks % step:
+        step -= 1
+    pieces = tuple(jnp.moveaxis(v.reshape(*v.shape[:-1], -1, step), -2, 0) for v in (x, weight))
+    found = lax.map(lambda piece: _fit(*piece, alternatives, steps), pieces)
+    return tuple(jnp.moveaxis(v, 0, -2).reshape(*v.shape[1:-1], blocks) for v in found)
 
 
 def split_signs(x: Array, weight: Array, *, even: bool) -> tuple[Array, Array]:

@@ -74,10 +74,11 @@ def furthest(x: Array) -> Array:
 def symmetric(x: Array, weight: Array, limit: int) -> Array:
     """The scale s for codes -limit .. limit - 1, from the largest number's own and eighteen scales around it."""
     largest = furthest(x)
+    inverted, weighted = -inverse(largest), weight * x
 
     def attempt(offset: Array) -> tuple[Array, Array]:
-        codes = jnp.clip(jnp.round(-(limit + offset) * inverse(largest) * x), -limit, limit - 1)
-        return (weight * x * codes).sum(0, keepdims=True), (weight * codes * codes).sum(0, keepdims=True)
+        codes = jnp.clip(jnp.round((limit + offset) * inverted * x), -limit, limit - 1)
+        return (weighted * codes).sum(0, keepdims=True), (weight * codes * codes).sum(0, keepdims=True)
 
     def better(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
         scale, score = best
@@ -160,18 +161,20 @@ def positive(x: Array, weight: Array, limit: int) -> tuple[Array, Array]:
 def descend(x: Array, weight: Array, codes: Array, low: int, high: int, sweeps: int = 5) -> tuple[Array, Array]:
     """Change one code at a time wherever that improves the fit, and return the best scale for the codes, and the codes."""
 
-    def sweep(_: int, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        codes, dot, square = carry
-        found = []
-        for value, w, code in zip(*map(_one_by_one, (x, weight, codes)), strict=True):
-            dot_rest, square_rest = dot - w * value * code, square - w * code * code
-            other = jnp.clip(jnp.round(value * square_rest * inverse(dot_rest)), low, high)
-            dot_new, square_new = dot_rest + w * value * other, square_rest + w * other * other
-            improved = (dot_rest > 0) & (square_new > 0) & (dot_new * dot_new * square > dot * dot * square_new)
-            code, dot, square = (jnp.where(improved, new, old) for new, old in ((other, code), (dot_new, dot), (square_new, square)))
-            found.append(code)
-        return jnp.concatenate(found), dot, square
+    def adjust(sums: tuple[Array, Array], one: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        (dot, square), (value, w, code) = sums, one
+        dot_rest, square_rest = dot - w * value * code, square - w * code * code
+        other = jnp.clip(jnp.round(value * square_rest * inverse(dot_rest)), low, high)
+        dot_new, square_new = dot_rest + w * value * other, square_rest + w * other * other
+        improved = (dot_rest > 0) & (square_new > 0) & (dot_new * dot_new * square > dot * dot * square_new)
+        return (jnp.where(improved, dot_new, dot), jnp.where(improved, square_new, square)), jnp.where(improved, other, code)
+
+    def sweep(_: int, carry: tuple[Array, tuple[Array, Array]]) -> tuple[Array, tuple[Array, Array]]:
+        codes, sums = carry
+        sums, codes = lax.scan(adjust, sums, (x, weight, codes))
+        return codes, sums
 
     weighted = weight * codes
-    codes, dot, square = lax.fori_loop(0, sweeps, sweep, (codes, (weighted * x).sum(0, keepdims=True), (weighted * codes).sum(0, keepdims=True)))
-    return dot * inverse(square), codes
+    sums = (weighted * x).sum(0), (weighted * codes).sum(0)
+    codes, (dot, square) = lax.fori_loop(0, sweeps, sweep, (codes, sums))
+    return (dot * inverse(square))[None], codes

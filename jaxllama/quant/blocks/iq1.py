@@ -25,7 +25,7 @@ import numpy as np
 from einops import rearrange
 
 from ..block import Array, BlockFormat, Group, Part, lift, shift_right, signed_byte
-from ..grid_search import best_points, best_scale, least_squares, scales_of_block
+from ..grid_search import fit
 from ..packing import as_f16, to_bytes
 from .grids import grid
 from .signed_grid import bytes_of, fields_of, grid_weight, pairs, take_words, words_of
@@ -33,7 +33,6 @@ from .signed_grid import bytes_of, fields_of, grid_weight, pairs, take_words, wo
 SHIFT = 0.125
 POINTS = grid("IQ1") - 1
 WORDS = words_of(POINTS)
-_SHIFTED = np.concatenate([POINTS + SHIFT, POINTS - SHIFT])
 
 
 def _halves(words: Array) -> Array:
@@ -69,36 +68,20 @@ def groups_m(parts: Mapping[str, Array]) -> list[Group]:
 
 
 def quantize_s(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    pattern, blocks = "(s g p) n -> g p (s n)", x.shape[-1]
-    groups, weight = (rearrange(v, pattern, s=8, p=8) for v in (x, grid_weight(x, importance, 2)))
-    both = _SHIFTED[: len(POINTS)], _SHIFTED[len(POINTS) :]
-    (up, up_error), (down, down_error) = (best_scale(groups, weight, points) for points in both)
-    minus = down_error < up_error
-    codes, d = scales_of_block(jnp.where(minus, down, up).reshape(-1, blocks), 8)
-    index = jnp.zeros((4, 8 * blocks), jnp.int32)
-    for _ in range(2):
-        scale = (d * (2 * codes + 1)).reshape(-1)
-        of_up, of_down = (best_points(groups, weight, points, scale) for points in both)
-        index, a, b = (jnp.where(minus if m.ndim == 1 else minus[None], m, p) for m, p in zip(of_down, of_up, strict=True))
-        d = least_squares(b.reshape(-1, blocks), a.reshape(-1, blocks), 2 * codes + 1)
-    index = rearrange(index, "g (s n) -> s g n", n=blocks)
-    qh = (index >> 8 << jnp.asarray([0, 3, 6, 9])[None, :, None]).sum(1) | codes.astype(jnp.int32) << 12 | minus.reshape(-1, blocks).astype(jnp.int32) << 15
+    groups, weight = (rearrange(v, "(s g p) n -> g p s n", s=8, p=8) for v in (x, grid_weight(x, importance, 2)))
+    d, codes, index, minus = fit(groups, weight, [POINTS + SHIFT, POINTS - SHIFT], 8)
+    index = rearrange(index, "g s n -> s g n")
+    qh = (index >> 8 << jnp.asarray([0, 3, 6, 9])[None, :, None]).sum(1) | codes << 12 | minus << 15
     return jnp.concatenate([as_f16(d)[0], rearrange(index, "s g n -> (s g) n").astype(jnp.uint8), to_bytes(qh.astype(jnp.uint16))])
 
 
 def quantize_m(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    pattern, blocks = "(s g p) n -> g p (s n)", x.shape[-1]
-    groups, weight = (rearrange(v, pattern, s=16, p=8) for v in (x, grid_weight(x, importance, 2)))
-    scale, _ = best_scale(groups, weight, _SHIFTED)
-    codes, d = scales_of_block(scale.reshape(-1, blocks), 8)
-    index = jnp.zeros((2, 16 * blocks), jnp.int32)
-    for _ in range(2):
-        index, a, b = best_points(groups, weight, _SHIFTED, (d * (2 * codes + 1)).reshape(-1))
-        d = least_squares(b.reshape(-1, blocks), a.reshape(-1, blocks), 2 * codes + 1)
-    index = rearrange(index, "g (s n) -> (s g) n", n=blocks)
+    groups, weight = (rearrange(v, "(s g p) n -> g p s n", s=16, p=8) for v in (x, grid_weight(x, importance, 2)))
+    d, codes, index, _ = fit(groups, weight, [np.concatenate([POINTS + SHIFT, POINTS - SHIFT])], 8)
+    index = rearrange(index, "g s n -> (s g) n")
     point, minus = index & len(POINTS) - 1, index >> 11
     d_bits = jax.lax.bitcast_convert_type(d.astype(jnp.float16), jnp.uint16).astype(jnp.int32)
-    packed = (rearrange(codes.astype(jnp.int32), "(h s) n -> h s n", s=4) << jnp.arange(0, 12, 3)[None, :, None]).sum(1)
+    packed = (rearrange(codes, "(h s) n -> h s n", s=4) << jnp.arange(0, 12, 3)[None, :, None]).sum(1)
     packed = packed | (d_bits >> jnp.arange(0, 16, 4)[:, None] & 15) << 12
     return jnp.concatenate([point.astype(jnp.uint8), pairs(point >> 8 | minus << 3), to_bytes(packed.astype(jnp.uint16))])
 

@@ -14,7 +14,7 @@ import numpy as np
 from einops import rearrange
 
 from ..block import Array, bits, lift, shift_right
-from ..grid_search import best_points, best_scale, least_squares, scales_of_block, split_signs
+from ..grid_search import fit, split_signs
 from ..packing import fields
 from ..search import mean_square, weight_of
 from .grids import grid
@@ -105,15 +105,9 @@ def quantize(x: Array, weight: Array, points: np.ndarray, group: int, *, even: b
     Returns:
         d f32[1, N], scale codes int32[groups, N], indices int32[256 / P, N], signs int32[32, N] of eight weights each.
     """
-    blocks = x.shape[-1]
     eights = rearrange(x, "(e k) n -> k e n", k=8)
     size, signs = split_signs(eights, rearrange(weight, "(e k) n -> k e n", k=8), even=even)
     size = rearrange(size, "k e n -> (e k) n")
-    pattern, sizes = "(s g p) n -> g p (s n)", {"s": 256 // group, "p": points.shape[1]}
-    size, weight = (rearrange(v, pattern, **sizes) for v in (size, weight))
-    scale, _ = best_scale(size, weight, points)
-    codes, d = scales_of_block(scale.reshape(-1, blocks), 16)
-    for _ in range(2):  # d once more for the codes, then the points for that d
-        index, a, b = best_points(size, weight, points, (d * (2 * codes + 1)).reshape(-1))
-        d = least_squares(b.reshape(-1, blocks), a.reshape(-1, blocks), 2 * codes + 1)
-    return d, codes.astype(jnp.int32), rearrange(index, "g (s n) -> (s g) n", n=blocks), signs
+    pattern, sizes = "(s g p) n -> g p s n", {"s": 256 // group, "p": points.shape[1]}
+    d, codes, index, _ = fit(*(rearrange(v, pattern, **sizes) for v in (size, weight)), [points], 16)
+    return d, codes, rearrange(index, "g s n -> (s g) n"), signs
