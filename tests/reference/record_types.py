@@ -1,0 +1,132 @@
+"""Record which formats llama.cpp's quantizer chooses, for models of several shapes and all file types.
+
+    python tests/reference/record_types.py LLAMA_QUANTIZE        # the path of llama.cpp's llama-quantize
+
+The models have weights of zeros: only names and shapes count.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from jaxllama.quant.mixtures import FILE_TYPES
+
+# name: architecture, layers, heads, heads of keys and values, experts, columns, own output matrix
+MODELS = {
+    "small": ("llama", 2, 4, 4, 0, 256, True),
+    "tied": ("llama", 16, 8, 2, 0, 256, False),
+    "shared_heads": ("llama", 32, 8, 1, 0, 256, True),
+    "experts8": ("llama", 9, 8, 2, 8, 256, True),
+    "experts4": ("llama", 9, 8, 4, 4, 256, True),
+    "seventy": ("llama", 80, 8, 1, 0, 256, True),
+    "columns96": ("llama", 5, 4, 4, 0, 96, True),
+    "columns100": ("llama", 3, 4, 4, 0, 100, False),
+    "falcon": ("falcon", 32, 8, 8, 0, 256, True),
+}
+WITH_IMPORTANCE = ("Q4_0", "Q5_0", "IQ3_XXS", "IQ4_NL", "IQ4_XS", "Q4_K_M", "IQ2_S")
+LETTERS = "".join(chr(c) for c in range(48, 123))
+
+
+def tensors(model: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes (numpy's order) of a model's tensors."""
+    architecture, layers, heads, kv, experts, width, output = MODELS[model]
+    head, ff = width // heads, 2 * width
+    found: dict[str, tuple[int, ...]] = {"token_embd.weight": (64, width), "output_norm.weight": (width,)}
+    if output:
+        found["output.weight"] = (64, width)
+    for i in range(layers):
+        at = f"blk.{i}."
+        found[at + "attn_norm.weight"] = (width,)
+        if architecture == "falcon":
+            found[at + "attn_qkv.weight"] = (3 * width, width)
+        else:
+            found |= {at + "attn_q.weight": (width, width), at + "attn_k.weight": (kv * head, width), at + "attn_v.weight": (kv * head, width)}
+        found[at + "attn_output.weight"] = (width, width)
+        if experts:
+            found[at + "ffn_gate_inp.weight"] = (experts, width)
+            found |= {at + f"ffn_{role}_exps.weight": (experts, ff, width) for role in ("gate", "up")}
+            found[at + "ffn_down_exps.weight"] = (experts, width, ff)
+        else:
+            if architecture != "falcon":
+                found |= {at + "ffn_norm.weight": (width,), at + "ffn_gate.weight": (ff, width)}
+            found |= {at + "ffn_up.weight": (ff, width), at + "ffn_down.weight": (width, ff)}
+    return found
+
+
+def write(model: str, path: Path) -> None:
+    architecture, layers, heads, kv, experts, width, _ = MODELS[model]
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(128)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(2 * width)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_layer_norm_eps(1e-5)
+    writer.add_vocab_size(64)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(2)
+    for name, shape in tensors(model).items():
+        writer.add_tensor(name, np.zeros(shape, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_importance(model: str, path: Path) -> None:
+    writer = gguf.GGUFWriter(path, "imatrix")
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", ["none"])
+    writer.add_uint32("imatrix.chunk_count", 1)
+    writer.add_uint32("imatrix.chunk_size", 8)
+    for name, shape in tensors(model).items():
+        if len(shape) > 1:
+            experts = shape[0] if len(shape) == 3 else 1
+            writer.add_tensor(f"{name}.in_sum2", np.ones((experts, shape[-1]), np.float32))
+            writer.add_tensor(f"{name}.counts", np.ones((experts, 1), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main() -> None:
+    quantizer = sys.argv[1]
+    kinds: list[str] = []
+    recorded: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for model in MODELS:
+            path, importance = Path(folder) / "model.gguf", Path(folder) / "imatrix.gguf"
+            write(model, path)
+            write_importance(model, importance)
+            for file_type in FILE_TYPES:
+                for extra in ([], ["--imatrix", str(importance)] if file_type in WITH_IMPORTANCE else None):
+                    if extra is None:
+                        continue
+                    command = [quantizer, *extra, "--dry-run", str(path), file_type]
+                    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+                    if "no tensor type fallback" in shown.stdout + shown.stderr:
+                        continue  # llama.cpp gives up where rows are no whole number of blocks and it knows no smaller block
+                    found = {}
+                    for name, old, new in re.findall(r"\] +(\S+) +- \[.*type = +(\w+), size = .*?(?:\((\w+)\))?$", shown.stdout + shown.stderr, re.M):
+                        found[name] = (new or old).upper()
+                    assert found.keys() == tensors(model).keys(), (model, file_type, shown.stdout[-2000:])
+                    kinds += [k for k in dict.fromkeys(found.values()) if k not in kinds]
+                    key = f"{model} {file_type}{' importance' if extra else ''}"
+                    recorded[key] = "".join(LETTERS[kinds.index(found[name])] for name in tensors(model))
+            print(model)
+    np.savez_compressed(Path(__file__).with_name("types.npz"), kinds=np.asarray(kinds), **{k: np.asarray(v) for k, v in recorded.items()})
+
+
+if __name__ == "__main__":
+    main()
