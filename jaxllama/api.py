@@ -19,6 +19,7 @@ from .formats.gguf import Field, GGUFFile, open_gguf
 from .hub import find_model
 from .models import Config, Params, forward, init_state, load_params, read_config
 from .models.parameters import Progress
+from .quant.quantize_file import check_tensor
 from .text import Tokenizer
 from .text.stop import StopFinder
 
@@ -238,6 +239,7 @@ def load(
     exact: bool = False,
     cache_type: str | None = None,
     overrides: Sequence[Field] = (),
+    check_tensors: bool = False,
     progress: Progress | None = None,
 ) -> Model:
     """Load a model; its weights stay packed.
@@ -249,13 +251,17 @@ def load(
         exact: compute in float32 throughout, the cache included; slow, for comparisons.
         cache_type: of keys and values: "f16" (the default), "bf16" or "f32".
         overrides: metadata that replaces the file's own, see `parse_overrides`.
+        check_tensors: look at every number of the model first.
         progress: called with (bytes packed, bytes in all).
 
     Raises:
-        GGUFError: the file is damaged, or holds what is not supported.
+        GGUFError: the file is damaged, or holds what is not supported (with `check_tensors` also numbers that are not finite).
         FileNotFoundError: there is no such file or repository.
     """
     file = open_gguf(find_model(path_or_repo), overrides=overrides)
+    if check_tensors:
+        for tensor in file.tensors.values():
+            check_tensor(file, tensor)
     config = replace(read_config(file), exact=exact)
     tokenizer = Tokenizer.from_metadata(file.metadata, str(file.path))
     trained = config.n_ctx_train

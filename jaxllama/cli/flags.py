@@ -43,6 +43,7 @@ MODEL = (
     Option(("-hf", "-hfr", "--hf-repo"), "hf_repo", "model on the Hugging Face hub: user/repo[:quant]", env="HF_REPO", metavar="REPO"),
     Option(("-hff", "--hf-file"), "hf_file", "file in that repository", env="HF_FILE", metavar="FILE"),
     Option(("--override-kv",), "override_kv", "metadata instead of the file's: KEY=TYPE:VALUE,...", metavar="KEY=TYPE:VALUE"),
+    Option(("--check-tensors",), "check_tensors", "look at every number of the model and stop at one that is not finite", bool, False),
 )
 CONTEXT = (
     Option(("-c", "--ctx-size"), "n_ctx", "context size in tokens; 0: the model's own", int, env="CTX_SIZE"),

@@ -6,15 +6,13 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import flags
+from .loading import load_model
 
 if TYPE_CHECKING:
     from jaxllama import Model, Piece
@@ -46,38 +44,13 @@ def read_prompt(args: argparse.Namespace) -> str:
     return unescape(text) if args.escape else text
 
 
-@contextmanager
-def loading(console: Console) -> Iterator[Progress]:
-    """A progress bar on stderr; nothing where stderr is no terminal."""
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress
-
-
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out; returns the exit status."""
     start = time.perf_counter()
-    import jaxllama
-    from jaxllama.hub import download
-
-    if not args.no_compile_cache:
-        jaxllama.use_compilation_cache(args.compile_cache)
     console = Console(stderr=True)
     prompt = read_prompt(args)
-    path = download(args.hf_repo.partition(":")[0], quant=args.hf_repo.partition(":")[2] or None, file=args.hf_file) if args.hf_repo else args.model
-    with loading(console) as progress:
-        task = progress.add_task("loading", total=None)
-        model = jaxllama.load(
-            path,
-            n_ctx=args.n_ctx,
-            n_batch=args.n_batch,
-            exact=args.exact,
-            cache_type=args.cache_type,
-            overrides=jaxllama.parse_overrides(args.override_kv) if args.override_kv else (),
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    model = load_model(args, console, n_ctx=args.n_ctx)
     loaded = time.perf_counter()
-    model.programs.notify = lambda name: console.print(f"compiling {name} ...", style="dim", highlight=False) if console.is_terminal else None
     ids = model.encode(prompt)
     if args.verbose_prompt:
         console.print(f"prompt: {prompt!r}\nnumber of tokens in prompt = {len(ids)}", highlight=False, markup=False)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from .watch import Seen, Watch
+
 Product = Callable[..., jax.Array]  # (x, role, expert) -> x @ W.T
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -22,7 +24,7 @@ def gated(x: jax.Array, product: Product, activation: str, suffix: str = "", exp
     return product(ACTIVATIONS[activation](gate) * up, f"ffn_down{suffix}", expert)
 
 
-def mixture(x: jax.Array, product: Product, activation: str, *, n_expert: int, n_used: int, scale: float = 1.0) -> jax.Array:
+def mixture(x: jax.Array, product: Product, activation: str, *, n_expert: int, n_used: int, scale: float = 1.0, watch: Watch | None = None) -> jax.Array:
     """A softmax-gated mixture: the `n_used` best experts of each row, their weights normalised to one (Mixtral).
 
     Few rows visit just their own experts, one after the other; many rows visit all experts, each row with weight zero where it was not chosen.
@@ -30,12 +32,13 @@ def mixture(x: jax.Array, product: Product, activation: str, *, n_expert: int, n
     Args:
         x: f32[R, D].
         scale: of the normalised weights.
+        watch: what `product` shows its inputs to; it then sees, for each expert, the rows that chose it.
     """
     probabilities = jax.nn.softmax(product(x, "ffn_gate_inp", 0), -1)
     weights, chosen = jax.lax.top_k(probabilities, n_used)  # [R, n_used]
     weights = weights / jnp.maximum(weights.sum(-1, keepdims=True), 6.103515625e-5) * scale  # the smallest normal f16, as in llama.cpp
 
-    if x.shape[0] * n_used <= n_expert:
+    if watch is None and x.shape[0] * n_used <= n_expert:
 
         def visit(i: jax.Array, out: jax.Array) -> jax.Array:
             row, j = i // n_used, i % n_used
@@ -48,4 +51,13 @@ def mixture(x: jax.Array, product: Product, activation: str, *, n_expert: int, n
         weight = jnp.where(chosen == e, weights, 0.0).sum(-1, keepdims=True)
         return out + weight * gated(x, product, activation, "_exps", e)
 
-    return jax.lax.fori_loop(0, n_expert, expert, jnp.zeros_like(x))
+    if watch is None:
+        return jax.lax.fori_loop(0, n_expert, expert, jnp.zeros_like(x))
+
+    def watched(out: jax.Array, e: jax.Array) -> tuple[jax.Array, Seen]:
+        with watch.group((chosen == e).any(-1)) as found:
+            return expert(e, out), found
+
+    out, seen = jax.lax.scan(watched, jnp.zeros_like(x), jnp.arange(n_expert))
+    watch.found.update(seen)
+    return out

@@ -14,6 +14,7 @@ from jaxllama.layers.attention import FULL, attend, update_cache
 from jaxllama.layers.feed_forward import gated, mixture
 from jaxllama.layers.norm import rms_norm
 from jaxllama.layers.rope import rope_table, rotate
+from jaxllama.layers.watch import Seen, Watch
 from jaxllama.quant import LayerStack, qmatmul, qtake, stack_matmul
 
 from .config import Config
@@ -24,8 +25,8 @@ from .state import DecodeState
 class _Layer:
     """The parameters of one layer, by role; the layer's number may be traced."""
 
-    def __init__(self, blocks: dict[str, Any], layer: jax.Array, config: Config):
-        self.blocks, self.layer, self.config = blocks, layer, config
+    def __init__(self, blocks: dict[str, Any], layer: jax.Array, config: Config, watch: Watch | None = None):
+        self.blocks, self.layer, self.config, self.watch = blocks, layer, config, watch
 
     def vector(self, role: str) -> jax.Array:
         return jax.lax.dynamic_index_in_dim(self.blocks[role], self.layer, 0, keepdims=False)
@@ -33,6 +34,8 @@ class _Layer:
     def product(self, x: jax.Array, role: str, expert: jax.Array | int = 0) -> jax.Array:
         """x f32[R, inputs] times the matrix of a role, plus its bias where there is one."""
         stack: LayerStack = self.blocks[role]
+        if self.watch is not None:
+            self.watch.see(role, x)
         y = stack_matmul(x, stack, self.layer, expert, exact=self.config.exact)
         bias = f"{role}.bias"
         return y + self.vector(bias)[None] if bias in self.blocks else y
@@ -65,16 +68,20 @@ def _feed_forward(layer: _Layer, x: jax.Array) -> jax.Array:
     config = layer.config
     rows = x.reshape(-1, x.shape[-1])
     if config.n_expert:
-        out = mixture(rows, layer.product, config.activation, n_expert=config.n_expert, n_used=config.n_expert_used, scale=config.expert_scale)
+        experts = {"n_expert": config.n_expert, "n_used": config.n_expert_used, "scale": config.expert_scale}
+        out = mixture(rows, layer.product, config.activation, **experts, watch=layer.watch)
     else:
         out = gated(rows, layer.product, config.activation)
     return out.reshape(x.shape)
 
 
-def hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
+def hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Config, watch: Watch | None = None) -> tuple[jax.Array, DecodeState]:
     """The normalised last hidden states f32[B, T, D] of T new tokens a slot, and the state with their keys and values.
 
     Positions are not moved: the caller knows how many of the tokens count.
+
+    Args:
+        watch: sees what every matrix of every layer is multiplied with; by role, with a leading axis of layers (and experts).
     """
     with jax.named_scope("embedding"):
         x = qtake(params["token_embd"], tokens) * config.embedding_scale
@@ -82,18 +89,25 @@ def hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Con
         table = rope_table(config.rope, positions, params.get("rope_freqs"))
     windows = jnp.asarray(np.where(np.asarray(config.windows) > 0, config.windows, FULL), jnp.int32)
 
-    def block(carry: tuple[jax.Array, DecodeState], index: jax.Array) -> tuple[tuple[jax.Array, DecodeState], None]:
+    def block(carry: tuple[jax.Array, DecodeState], index: jax.Array) -> tuple[tuple[jax.Array, DecodeState], Seen]:
         x, state = carry
-        layer = _Layer(params["blocks"], index, config)
+        layer = _Layer(params["blocks"], index, config, watch)
         with jax.named_scope("attention"):
             out, state = _attention(layer, layer.norm(x, "attn_norm"), state, table, windows[index])
             x = x + (layer.norm(out, "post_attention_norm") if config.post_norms else out)
         with jax.named_scope("feed_forward"):
             out = _feed_forward(layer, layer.norm(x, "ffn_norm"))
             x = x + (layer.norm(out, "post_ffw_norm") if config.post_norms else out)
-        return (x, state), None
+        return (x, state), {}
 
-    (x, state), _ = jax.lax.scan(block, (x, state), jnp.arange(config.n_layer))
+    def watched(carry: tuple[jax.Array, DecodeState], index: jax.Array) -> tuple[tuple[jax.Array, DecodeState], Seen]:
+        assert watch is not None
+        with watch.group() as found:
+            return block(carry, index)[0], found
+
+    (x, state), seen = jax.lax.scan(block if watch is None else watched, (x, state), jnp.arange(config.n_layer))
+    if watch is not None:
+        watch.found.update(seen)
     return rms_norm(x, params["output_norm"], config.norm_epsilon), state
 
 

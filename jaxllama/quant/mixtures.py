@@ -57,7 +57,9 @@ _LOWEST = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})  
 _SMALLER_BLOCKS = {
     **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"),
     **dict.fromkeys(("Q2_0", "Q2_K", "Q3_K", "TQ1_0", "TQ2_0"), "Q4_0"),
-    **{"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"},
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
 }
 _NEVER = (  # parts of names: small tensors, tables and routing that stay as they are
     *("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight"),
@@ -144,7 +146,7 @@ def order(name: str) -> tuple[int, str]:
     return (int(match[1]) if match else -1, name)
 
 
-def may_change(tensor: Given, choices: Choices, architecture: str = "") -> bool:
+def may_change(tensor: Given, choices: Choices, architecture: str) -> bool:
     """Whether a tensor is quantized at all: matrices of weights are, but for some small or touchy ones."""
     shape = tensor.shape
     if prod(shape[:-1]) <= 1 or not tensor.name.endswith("weight") or tensor.name in _NEVER_NAMES:
@@ -162,13 +164,14 @@ def needs_importance(name: str, format: str, file_type: str) -> bool:
     return format in NEEDS_IMPORTANCE or (format == "Q2_K" and file_type == "Q2_K_S")
 
 
-def choose(tensors: Sequence[Given], model: ModelFacts, file_type: str, choices: Choices = Choices(), *, importance: bool = False) -> dict[str, str]:
+def choose(tensors: Sequence[Given], model: ModelFacts, file_type: str, choices: Choices | None = None, *, importance: bool = False) -> dict[str, str]:
     """The format of every tensor in a file of the given type.
 
     Args:
         tensors: in the order of `order`; the rules count some of them.
         importance: whether there is an importance matrix; some rules are for files without.
     """
+    choices = choices or Choices()
     tied = not any(t.name == "output.weight" for t in tensors)
     n_v = sum(_category(t.name) == "v" for t in tensors)
     counters = _Counters()
@@ -219,9 +222,7 @@ def _more_bits(i: int, n: int) -> bool:
     return i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
 
 
-def _mixed(
-    tensor: Given, category: str, model: ModelFacts, kind: str, choices: Choices, counters: _Counters, *, tied: bool, n_v: int, importance: bool
-) -> str:
+def _mixed(tensor: Given, category: str, model: ModelFacts, kind: str, choices: Choices, counters: _Counters, *, tied: bool, n_v: int, importance: bool) -> str:
     """The format by the rules of a file type (`kind`), without regard to the tensor's shape."""
     base = FILE_TYPES[kind][1]
     if model.architecture == "glm5-next" and any(part in tensor.name for part in ("attn_q_a", "attn_q_b", "nextn.eh_proj")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -20,13 +20,21 @@ from .types import DEFAULT_ALIGNMENT, DTYPES, MAGIC, TensorType, ValueType
 
 @dataclass(frozen=True)
 class TensorData:
-    """A tensor to be written: its bytes in the file's byte order, and the shape in numpy's order."""
+    """A tensor to be written.
+
+    Attributes:
+        shape: in numpy's order.
+        data: its bytes in the file's byte order, or a function that makes them when it is their turn, so that only one tensor is in memory.
+        offset: where; None for right after the one before.
+        done: called when the bytes are written.
+    """
 
     name: str
     shape: tuple[int, ...]
     type: TensorType
-    data: np.ndarray
-    offset: int | None = None  # None: right after the one before
+    data: np.ndarray | Callable[[], np.ndarray]
+    offset: int | None = None
+    done: Callable[[], None] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -80,8 +88,8 @@ def write_gguf(
     alignment = next((f.value for f in fields if f.key == "general.alignment"), DEFAULT_ALIGNMENT)
     placed, end = [], 0
     for tensor in tensors:
-        if tensor.data.nbytes != tensor.nbytes:
-            raise GGUFError(path, f"tensor '{tensor.name}'", expected=f"{tensor.nbytes} bytes for shape {tensor.shape}", found=tensor.data.nbytes)
+        if isinstance(tensor.data, np.ndarray):
+            _check_size(path, tensor, tensor.data)
         placed.append(tensor if tensor.offset is not None else replace(tensor, offset=end))
         end = -(-(placed[-1].offset + tensor.nbytes) // alignment) * alignment
     header = _header(fields, placed, version, byte_order)
@@ -93,13 +101,23 @@ def write_gguf(
             file.write(bytes(start - len(header)))
             for tensor in sorted(placed, key=lambda t: t.offset):
                 file.write(bytes(start + tensor.offset - file.tell()))
-                file.write(np.ascontiguousarray(tensor.data).data)
+                data = tensor.data if isinstance(tensor.data, np.ndarray) else tensor.data()
+                _check_size(path, tensor, data)
+                file.write(np.ascontiguousarray(data).data)
+                del data
+                if tensor.done is not None:
+                    tensor.done()
             file.write(bytes(max(0, start + end - file.tell())))
             if size is not None:
                 file.truncate(size)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_size(path: Path, tensor: TensorData, data: np.ndarray) -> None:
+    if data.nbytes != tensor.nbytes:
+        raise GGUFError(path, f"tensor '{tensor.name}'", expected=f"{tensor.nbytes} bytes for shape {tensor.shape}", found=data.nbytes)
 
 
 def rewrite(file: GGUFFile, path: str | Path) -> None:

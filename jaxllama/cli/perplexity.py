@@ -1,0 +1,163 @@
+"""`jaxllama perplexity`: how well a model predicts a text, how far it is from another model, and multiple-choice tests."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from . import flags
+from .loading import load_model
+
+if TYPE_CHECKING:
+    from jaxllama import Model
+
+TEXT = (
+    flags.Option(("-f", "--file"), "file", "the text, or the tasks", metavar="FNAME"),
+    flags.Option(("-bf", "--binary-file"), "binary_file", "binary file with multiple-choice tasks", metavar="FNAME"),
+    flags.Option(("-p", "--prompt"), "prompt", "the text itself", metavar="TEXT"),
+    flags.Option(("--chunks",), "chunks", "most windows to look at; -1: all", int, -1),
+)
+MEASURE = (
+    flags.Option(("--ppl-stride",), "ppl_stride", "tokens from one window to the next; 0: windows do not overlap", int, 0),
+    flags.Option(("--ppl-output-type",), "ppl_output_type", "1: a line for each window, with its place in the text", int, 0),
+    flags.Option(("--save-all-logits", "--kl-divergence-base"), "logits_file", "file to write log probabilities to, or to compare with", metavar="FNAME"),
+    flags.Option(("--kl-divergence",), "kl_divergence", "compare with the model whose log probabilities the file of --kl-divergence-base holds", bool, False),
+    flags.Option(("--hellaswag",), "hellaswag", "HellaSwag tasks from the file", bool, False),
+    flags.Option(("--hellaswag-tasks",), "hellaswag_tasks", "how many of them", int, 400),
+    flags.Option(("--winogrande",), "winogrande", "Winogrande tasks from the file", bool, False),
+    flags.Option(("--winogrande-tasks",), "winogrande_tasks", "how many of them; 0: all", int, 0),
+    flags.Option(("--multiple-choice",), "multiple_choice", "multiple-choice tasks from the binary file", bool, False),
+    flags.Option(("--multiple-choice-tasks",), "multiple_choice_tasks", "how many of them; 0: all", int, 0),
+)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("perplexity", help="measure how well a model predicts a text", description=__doc__, allow_abbrev=False)
+    flags.add_options(parser, flags.MODEL, TEXT, MEASURE, flags.CONTEXT, flags.COMPILE)
+    parser.set_defaults(run=run)
+
+
+def read_text(args: argparse.Namespace) -> str:
+    """The text of the command line or of a file.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if args.file is not None:
+        text = Path(args.file).read_text(encoding="utf-8", errors="replace")
+        return text.removesuffix("\n")
+    if args.prompt is None:
+        raise ValueError("a text is needed: -f FILE, or -p TEXT")
+    return args.prompt
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out; returns the exit status."""
+    if sum((args.hellaswag, args.winogrande, args.multiple_choice, args.kl_divergence)) > 1:
+        raise ValueError("--hellaswag, --winogrande, --multiple-choice and --kl-divergence exclude each other")
+    if args.kl_divergence and not args.logits_file:
+        raise ValueError("--kl-divergence needs --kl-divergence-base FILE, as another run has written it")
+    n_ctx = 512 if args.n_ctx is None else args.n_ctx
+    if n_ctx <= 0:
+        raise ValueError(f"-c: expected a positive number of tokens, found {n_ctx}")
+    text = None if args.kl_divergence or args.multiple_choice else read_text(args)
+    if args.multiple_choice and not args.binary_file:
+        raise ValueError("--multiple-choice needs its tasks: -bf FILE")
+    console = Console(stderr=True)
+    model = load_model(args, console, n_ctx=n_ctx)
+    if args.hellaswag or args.winogrande or args.multiple_choice:
+        return _choices(args, model, text)
+    if args.kl_divergence:
+        return _divergence(args, model)
+    assert text is not None
+    return _perplexity(args, model, text, n_ctx)
+
+
+def _perplexity(args: argparse.Namespace, model: Model, text: str, n_ctx: int) -> int:
+    from jaxllama.evaluate import Estimate, perplexity, save_base
+
+    stride = args.ppl_stride
+
+    def show(window: int, so_far: Estimate) -> None:
+        if args.ppl_output_type == 0:
+            sys.stdout.write(f"[{window}]{so_far.value:.4f},")
+        elif stride > 0:
+            sys.stdout.write(f"{(window - 1) * stride:8d}  {so_far.value:.4f}\n")
+        else:
+            sys.stdout.write(f"{(window - 1) * n_ctx:8d}  {so_far.value:.4f}  {so_far.nll:4f}  {so_far.error:4f}\n")
+        sys.stdout.flush()
+
+    tokens = model.tokenizer.encode(text)
+    if args.logits_file:
+        if stride:
+            raise ValueError("--kl-divergence-base does not go with --ppl-stride")
+        found = save_base(model, tokens, args.logits_file, n_ctx=n_ctx, chunks=args.chunks, progress=show)
+    else:
+        found = perplexity(model, tokens, n_ctx=n_ctx, chunks=args.chunks, stride=stride, progress=show)
+    sys.stdout.write(f"\nFinal estimate: PPL = {found.value:.4f} +/- {found.value_error:.5f}\n")
+    return 0
+
+
+def _divergence(args: argparse.Namespace, model: Model) -> int:
+    from jaxllama.evaluate import Divergence, compare
+
+    def show(window: int, found: Divergence) -> None:
+        if window == 1:
+            sys.stdout.write("chunk             PPL               ln(PPL(Q)/PPL(base))          KL Divergence              Δp RMS            Same top p\n")
+        sys.stdout.write(found.report().line(window) + "\n")
+        sys.stdout.flush()
+
+    found = compare(model, args.logits_file, progress=show)
+    if len(found.nll) >= 100:  # fewer values are no statistics
+        sys.stdout.write("\n" + found.report().text() + "\n")
+    return 0
+
+
+def _choices(args: argparse.Namespace, model: Model, text: str | None) -> int:
+    from jaxllama.evaluate import choices
+
+    if args.hellaswag:
+        assert text is not None
+        questions = choices.hellaswag(text)
+        questions = choices.pick(questions, args.hellaswag_tasks or len(questions), uniform=True)
+        sys.stdout.write("\ntask\tacc_norm\t95% confidence interval\n")
+    else:
+        if args.winogrande:
+            assert text is not None
+            questions, wanted = choices.winogrande(text), args.winogrande_tasks
+        else:
+            questions, wanted = choices.multiple_choice(Path(args.binary_file).read_bytes()), args.multiple_choice_tasks
+        if 0 < wanted < len(questions):
+            questions = choices.pick(questions, wanted, uniform=False)
+        sys.stdout.write("\ntask\tacc_norm\n" if args.multiple_choice else "")
+    correct = done = answers = 0
+    for scored in choices.score_choices(model, questions):
+        done += 1
+        correct += scored.correct
+        answers += len(scored.scores)
+        share = 100 * correct / done
+        if args.hellaswag:
+            low, high = choices.wilson(correct, done)
+            sys.stdout.write(f"{done}\t{share:3.8f}%\t[{100 * low:3.4f}%, {100 * high:3.4f}%]\n")
+        elif args.winogrande:
+            first, second = scored.scores
+            sys.stdout.write(f"{done}\t{share:.4f}\t{first:10.6f}  {second:10.6f}  {scored.chosen + 1}  {scored.question.right[0] + 1}\n")
+        else:
+            sys.stdout.write(f"{done}\t{share:.8f}\n")
+        sys.stdout.flush()
+    if args.hellaswag:
+        return 0
+    share = correct / done
+    error = 100 * sqrt(share * (1 - share) / max(done - 1, 1))
+    if args.winogrande:
+        sys.stdout.write(f"\nFinal Winogrande score({done} tasks): {100 * share:.4f} +/- {error:.4f}\n")
+    else:
+        chance = done / answers
+        sys.stdout.write(f"\nFinal result: {100 * share:.4f} +/- {error:.4f}\n")
+        sys.stdout.write(f"Random chance: {100 * chance:.4f} +/- {100 * sqrt(chance * (1 - chance) / max(done - 1, 1)):.4f}\n")
+    return 0

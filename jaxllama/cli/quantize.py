@@ -1,0 +1,181 @@
+"""`jaxllama quantize`: make a file smaller, with llama.cpp's file types and options."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, ValueType, open_gguf, parse_overrides
+from jaxllama.formats.importance import ImportanceMatrix, read_importance
+
+MIB = 2**20
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    usage = "jaxllama quantize [options] IN [OUT] TYPE [NTHREADS]"
+    parser = commands.add_parser("quantize", help="quantize a GGUF file", description=__doc__, usage=usage, allow_abbrev=False)
+    parser.add_argument("arguments", nargs="+", metavar="IN [OUT] TYPE [NTHREADS]", help="by default OUT is ggml-model-TYPE.gguf beside IN")
+    parser.add_argument("--allow-requantize", action="store_true", help="quantize again what is quantized already, at a loss")
+    parser.add_argument("--leave-output-tensor", action="store_true", help="leave output.weight as it is")
+    parser.add_argument("--pure", action="store_true", help="no mixture: all tensors in one format")
+    parser.add_argument("--imatrix", metavar="FILE", help="importance matrix, as `jaxllama imatrix` makes it")
+    parser.add_argument(
+        "--include-weights", metavar="NAME", action="append", default=[], help="use the importance matrix only for tensors with this in the name"
+    )
+    parser.add_argument("--exclude-weights", metavar="NAME", action="append", default=[], help="do not use it for these tensors")
+    parser.add_argument("--output-tensor-type", metavar="FORMAT", help="format of output.weight")
+    parser.add_argument("--token-embedding-type", metavar="FORMAT", help="format of the token embeddings")
+    parser.add_argument("--tensor-type", metavar="REGEX=FORMAT", action="append", default=[], help="format of tensors whose name matches; may be repeated")
+    parser.add_argument("--tensor-type-file", metavar="FILE", help="a file of such rules, separated by white space")
+    parser.add_argument("--prune-layers", metavar="L0,L1,...", help="leave these layers out")
+    parser.add_argument("--keep-split", action="store_true", help="write as many files as IN has")
+    parser.add_argument("--override-kv", metavar="KEY=TYPE:VALUE", action="append", default=[], help="metadata of the new file; may be repeated")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done, and the size")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out; returns the exit status."""
+    from jaxllama.quant.mixtures import Choices, file_type
+    from jaxllama.quant.quantize_file import plan_file, quantize_file
+
+    console = Console(stderr=True)
+    source, target, kind, threads = _positional(args.arguments)
+    name = kind if kind == "COPY" else file_type(kind)
+    target = target or source.with_name(f"ggml-model-{name}.gguf")
+    if args.include_weights and args.exclude_weights:
+        raise ValueError("--include-weights and --exclude-weights cannot be used together")
+    file = open_gguf(source)
+    if target.exists() and target.samefile(source):
+        raise GGUFError(target, "the output", expected="another file than the input", found="the input")
+    importance = _importance(args, console)
+    choices = Choices(args.pure, args.leave_output_tensor, _format(args.output_tensor_type), _format(args.token_embedding_type), _patterns(args))
+    plan = plan_file(
+        file,
+        name,
+        choices,
+        importance=importance,
+        importance_path=args.imatrix or "",
+        prune=_layers(args.prune_layers),
+        overrides=[_narrow(f) for text in args.override_kv for f in parse_overrides(text)],
+        allow_requantize=args.allow_requantize,
+    )
+    if plan.needs_importance and not args.dry_run:
+        raise GGUFError(source, f"tensor '{plan.needs_importance[0]}'", expected=f"an importance matrix (--imatrix) for {name}", found="none for this tensor")
+    if plan.missing:
+        console.print(f"the importance matrix says nothing about {len(plan.missing)} tensors: {', '.join(plan.missing[:4])} ...", highlight=False)
+    began = time.perf_counter()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal or args.dry_run) as bar:
+        task = bar.add_task("", total=plan.old_bytes // MIB)
+        count = 0
+
+        def show(step) -> None:
+            nonlocal count
+            count += 1
+            shape = ", ".join(f"{n:5d}" for n in reversed(step.source.shape))
+            change = f"-> {step.nbytes / MIB:8.2f} MiB ({step.format.lower()})" if step.changes else ""
+            old = step.source.type.name.lower()
+            console.print(
+                f"[{count:4d}/{len(plan.steps):4d}] {step.name:<36} - [{shape}], type = {old:>6}, size = {step.source.nbytes / MIB:8.2f} MiB {change}".rstrip(),
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+            bar.update(task, advance=step.source.nbytes // MIB, description=step.name)
+
+        if args.dry_run:
+            for step in plan.steps:
+                show(step)
+        else:
+            quantize_file(file, plan, target, keep_split=args.keep_split, threads=threads, progress=show)
+    weights = sum(s.source.size for s in plan.steps)
+    for label, nbytes in (("model", plan.old_bytes), ("quant", plan.new_bytes)):
+        console.print(f"{label} size = {nbytes / MIB:9.2f} MiB ({8 * nbytes / weights:.2f} bits a weight)", highlight=False)
+    if args.dry_run and plan.needs_importance:
+        console.print(f"this will need an importance matrix (--imatrix), for {plan.needs_importance[0]} and others", highlight=False)
+    if not args.dry_run:
+        console.print(f"{target}: written in {time.perf_counter() - began:.1f} s", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _positional(arguments: list[str]) -> tuple[Path, Path | None, str, int | None]:
+    """IN, OUT, TYPE and threads: OUT may be left out, which shows in that the second argument is a file type."""
+    from jaxllama.quant.mixtures import file_type
+
+    def is_type(text: str) -> bool:
+        try:
+            return text.upper() == "COPY" or bool(file_type(text))
+        except ValueError:
+            return False
+
+    source, *rest = arguments
+    target = None
+    if rest and not is_type(rest[0]) and (len(rest) > 1 or rest[0].endswith(".gguf")):
+        target, rest = Path(rest[0]), rest[1:]
+    if not rest or len(rest) > 2:
+        raise ValueError("expected IN [OUT] TYPE [NTHREADS]; TYPE is a file type such as Q4_K_M")
+    threads = None
+    if len(rest) == 2:
+        if not rest[1].isdigit() or int(rest[1]) < 1:
+            raise ValueError(f"NTHREADS: expected a positive number, found {rest[1]!r}")
+        threads = int(rest[1])
+    return Path(source), target, "COPY" if rest[0].upper() == "COPY" else file_type(rest[0]), threads
+
+
+def _format(text: str | None) -> str | None:
+    if text is None:
+        return None
+    from jaxllama.quant import FORMATS
+
+    if text.upper() not in TENSOR_TYPE_NAMES or text.upper() not in FORMATS:
+        raise ValueError(f"no format '{text}'; there are {', '.join(FORMATS)}")
+    return text.upper()
+
+
+def _patterns(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    import re
+
+    rules = list(args.tensor_type)
+    if args.tensor_type_file:
+        rules += Path(args.tensor_type_file).read_text().split()
+    found = []
+    for rule in rules:
+        pattern, equals, kind = rule.partition("=")
+        if not (pattern and equals and kind):
+            raise ValueError(f"--tensor-type: expected REGEX=FORMAT, found {rule!r}")
+        try:
+            re.compile(pattern.lower())
+        except re.error as error:
+            raise ValueError(f"--tensor-type: '{pattern}' is no regular expression: {error}") from None
+        found.append((pattern.lower(), _format(kind) or ""))
+    return tuple(found)
+
+
+def _layers(text: str | None) -> list[int]:
+    if not text:
+        return []
+    parts = text.split(",")
+    if not all(p.strip().isdigit() for p in parts):
+        raise ValueError(f"--prune-layers: expected numbers separated by commas, found {text!r}")
+    return sorted({int(p) for p in parts})
+
+
+def _narrow(f: Field) -> Field:
+    """llama.cpp writes overrides as 32-bit values."""
+    return Field(f.key, {ValueType.INT64: ValueType.UINT32, ValueType.FLOAT64: ValueType.FLOAT32}.get(f.type, f.type), f.value)
+
+
+def _importance(args: argparse.Namespace, console: Console) -> ImportanceMatrix | None:
+    if not args.imatrix:
+        return None
+    found = read_importance(args.imatrix)
+    if args.include_weights:
+        found.entries = {n: e for n, e in found.entries.items() if any(part in n for part in args.include_weights)}
+    found.entries = {n: e for n, e in found.entries.items() if not any(part in n for part in args.exclude_weights)}
+    console.print(f"{args.imatrix}: importance of {len(found.entries)} tensors, from {found.chunks} chunks", highlight=False, markup=False, soft_wrap=True)
+    return found
