@@ -26,6 +26,11 @@ def inverse(x: Array) -> Array:
     return jnp.where(x == 0, 0.0, 1 / jnp.where(x == 0, 1.0, x))
 
 
+def divide(x: Array, count: float) -> Array:
+    """x / count, rounded once. XLA would multiply by the reciprocal of a number that is the same for all, and round twice."""
+    return x / lax.optimization_barrier(jnp.full_like(x, count))
+
+
 def weight_of(x: Array, importance: Array | None, mean_square: Array) -> Array:
     """How much the square of an error counts: its importance, and more where numbers are large; the number's own square where no importance is known."""
     return x * x if importance is None else importance * jnp.sqrt(mean_square + x * x)
@@ -58,9 +63,9 @@ def total(x: Array) -> Array:
 def evenly(x: Array, limit: int) -> tuple[Array, Array, Array]:
     """Codes 0 .. limit spread evenly from the smallest to the largest number: codes, scale, minimum."""
     low = x.min(0, keepdims=True)
-    scale = (x.max(0, keepdims=True) - low) / limit
-    steps = lax.optimization_barrier((x - low) * inverse(scale))  # the reference rounds the product before it adds the half
-    return jnp.clip(jnp.trunc(steps + 0.5), 0, limit), scale, low
+    scale = divide(x.max(0, keepdims=True) - low, limit)
+    steps = jnp.clip((x - low) * inverse(scale), 0, limit)  # clipped before the half is added, lest the compiler fuse product and sum and round but once
+    return jnp.trunc(steps + 0.5), scale, low
 
 
 def furthest(x: Array) -> Array:

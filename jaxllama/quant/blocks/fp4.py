@@ -25,6 +25,7 @@ from einops import rearrange
 
 from ..block import Array, BlockFormat, Group, Part, bits, nibbles_of
 from ..packing import fields, nibbles
+from ..search import divide
 
 VALUES = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 
@@ -88,7 +89,7 @@ def _scale_byte(x: Array) -> Array:
 
 def quantize_nv(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
     groups = rearrange(x, "(s k) n -> k s n", k=16)
-    d = _scale_byte(jnp.abs(groups).max(0) / 6)
+    d = _scale_byte(divide(jnp.abs(groups).max(0), 6))
     codes = rearrange(_nearest(groups, _small_float(d)[None]), "(h k) s n -> h (s k) n", h=2)
     return jnp.concatenate([d.astype(jnp.uint8), fields(codes, 4)])
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, signed_byte
 from ..packing import as_f16, to_bytes
-from ..search import inverse, round_away
+from ..search import divide, inverse, round_away
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -23,7 +23,7 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
 
 def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
     """The largest magnitude becomes 127; codes are rounded half away from zero."""
-    d = jnp.abs(x).max(0, keepdims=True) / 127
+    d = divide(jnp.abs(x).max(0, keepdims=True), 127)
     return jnp.concatenate([as_f16(d)[0], to_bytes(round_away(x * inverse(d)).astype(jnp.int8))])
 
 

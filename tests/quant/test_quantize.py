@@ -1,0 +1,179 @@
+"""Quantizers: the reference's bytes where there is nothing to search for, llama.cpp's errors where there is, and what holds for all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import gguf as independent
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxllama.quant import FORMATS, dequantize, from_blocks, quantize
+
+REFERENCE = Path(__file__).parent.parent / "reference"
+sys.path.insert(0, str(REFERENCE))
+from record_quantizers import EXACT, error, importance, samples  # noqa: E402
+
+RECORDED = json.loads((REFERENCE / "quantizers.json").read_text())
+PACKED = [name for name, f in FORMATS.items() if not f.dense]
+SAME_BYTES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4")
+ROWS, COLUMNS = 4, 512
+# The largest error of a number, as a share of the largest magnitude in its block (for formats whose points are spread evenly, half a step).
+BOUND = {
+    **{"Q4_0": 1 / 8, "Q4_1": 1 / 15, "Q5_0": 1 / 16, "Q5_1": 1 / 31, "Q8_0": 0.52 / 127, "MXFP4": 0.26, "NVFP4": 0.26, "TQ1_0": 0.51, "TQ2_0": 0.51},
+    **{"Q2_0": 0.51, "Q1_0": 1.0, "Q2_K": 0.45, "Q3_K": 0.28, "Q4_K": 0.14, "Q5_K": 0.07, "Q6_K": 0.035, "IQ4_NL": 0.16, "IQ4_XS": 0.16},
+}
+
+
+def numbers_of(blocks: np.ndarray, name: str) -> np.ndarray:
+    return np.asarray(dequantize(from_blocks(blocks, name)))[0]
+
+
+def random_rows(seed: int, scale: float, kind: str) -> np.ndarray:
+    """f32[ROWS, COLUMNS]; "coarse" numbers have many equals, also with opposite signs."""
+    rng = np.random.default_rng(seed)
+    if kind == "coarse":
+        return (rng.integers(-3, 4, (ROWS, COLUMNS)) * scale).astype(np.float32)
+    x = rng.standard_normal((ROWS, COLUMNS)) if kind == "normal" else rng.standard_t(2, (ROWS, COLUMNS))
+    return (x * scale).astype(np.float32)
+
+
+SCALES = (1e-4, 0.02, 1.0, 300.0)  # with the first some scales are subnormal numbers of 16 bits, and imprecise
+
+
+def rows_of(scales: tuple[float, ...]) -> st.SearchStrategy[np.ndarray]:
+    return st.builds(random_rows, st.integers(0, 2**32), st.sampled_from(scales), st.sampled_from(["normal", "heavy", "coarse"]))
+
+
+rows = rows_of(SCALES)
+
+
+@pytest.mark.parametrize("name", SAME_BYTES)
+@given(x=rows)
+def test_bytes_are_the_references(name, x):
+    np.testing.assert_array_equal(quantize(x, name), independent.quants.quantize(x, independent.GGMLQuantizationType[name]))
+
+
+@pytest.mark.parametrize("name", ["F32", "F16", "BF16"])
+@given(x=rows)
+def test_dense_bytes_are_the_references(name, x):
+    np.testing.assert_array_equal(quantize(x, name), independent.quants.quantize(x, independent.GGMLQuantizationType[name]).view(np.uint8))
+
+
+def test_mxfp4_just_below_a_power_of_two():
+    """Where the reference's logarithm is rounded up to a whole number."""
+    x = np.zeros((64, 32), np.float32)
+    x[:, 0] = [np.nextafter(np.float32(2.0**e), np.float32(0)) for e in range(-32, 32)]
+    np.testing.assert_array_equal(quantize(x, "MXFP4"), independent.quants.quantize(x, independent.GGMLQuantizationType.MXFP4))
+
+
+@pytest.mark.parametrize("key", RECORDED)
+def test_errors_are_at_most_llama_cpps(key):
+    name, sample, *weighted = key.split()
+    x, weight = samples()[sample], importance() if weighted else None
+    blocks = quantize(x, name, weight)
+    if name in EXACT:
+        assert hashlib.sha256(blocks).hexdigest()[:16] == RECORDED[key]
+    else:
+        assert error(blocks, name, x, 1.0 if weight is None else weight) <= 1.01 * RECORDED[key]
+
+
+@pytest.mark.parametrize("name", BOUND)
+@given(x=rows_of(SCALES[1:3]))
+def test_no_number_is_far_off(name, x):
+    block = FORMATS[name].type.weights
+    off = np.abs(numbers_of(quantize(x, name), name) - x).reshape(-1, block)
+    largest = np.abs(x).reshape(-1, block).max(-1, keepdims=True)
+    span = np.ptp(x.reshape(-1, block), axis=-1)[:, None] if name in ("Q4_1", "Q5_1") else largest
+    assert (off <= BOUND[name] * span + 2e-3 * largest + 1e-7).all()
+
+
+@pytest.mark.parametrize("name", PACKED)
+@given(seed=st.integers(0, 2**32), power=st.integers(-4, 4))
+def test_twice_the_numbers_are_twice_the_result(name, seed, power):
+    """Powers of two change nothing but scales, as long as those are neither huge nor tiny."""
+    if name == "NVFP4":  # whose scales are small floats themselves
+        power = abs(power)
+    x = random_rows(seed, 16.0, "normal")
+    one, other = (numbers_of(quantize(v, name), name) for v in (x, x * np.float32(2.0**power)))
+    np.testing.assert_array_equal(other, one * np.float32(2.0**power))
+
+
+@pytest.mark.parametrize("name", PACKED)
+@given(seed=st.integers(0, 2**32))
+def test_numbers_on_the_grid_stay_there(name, seed):
+    """What a format can hold exactly changes little when it is quantized again: searches weigh errors, and may find another grid nearly as good."""
+    x = random_rows(seed, 0.02, "normal")
+    once = numbers_of(quantize(x, name), name)
+    twice = numbers_of(quantize(once, name), name)
+    if name in SAME_BYTES:
+        np.testing.assert_array_equal(twice, once)
+    else:
+        assert ((twice - once) ** 2).sum() <= 0.35 * ((once - x) ** 2).sum()
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_zeros_stay_zeros(name):
+    x = np.zeros((3, 512), np.float32)
+    x[1] = 1.0
+    for weight in (None, np.ones(512, np.float32)):
+        found = numbers_of(quantize(x, name, weight), name)
+        assert (found[[0, 2]] == 0).all()
+        assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_rows_do_not_know_of_each_other(name):
+    """One row or many, one thread or two, f16 or f32: the same bytes."""
+    x = random_rows(5, 0.02, "heavy").astype(np.float16)
+    weight = np.random.default_rng(6).exponential(1, COLUMNS).astype(np.float32)
+    whole = quantize(x, name, weight)
+    np.testing.assert_array_equal(quantize(x.astype(np.float32), name, weight, threads=1), whole)
+    np.testing.assert_array_equal(quantize(x[2:3], name, weight)[0], whole[2])
+    np.testing.assert_array_equal(quantize(x.reshape(2, 2, COLUMNS), name, weight), whole.reshape(2, 2, -1))
+    each = np.broadcast_to(weight, x.shape)
+    np.testing.assert_array_equal(quantize(x, name, each), whole)
+
+
+def test_many_rows_at_once():
+    x = np.random.default_rng(9).standard_normal((700, 512)).astype(np.float32)
+    found = quantize(x, "Q4_K")
+    np.testing.assert_array_equal(found[[0, 333, 699]], quantize(x[[0, 333, 699]], "Q4_K"))
+
+
+def test_bfloat16_numbers():
+    x = random_rows(1, 1.0, "normal").astype(ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(quantize(x, "Q5_0"), quantize(x.astype(np.float32), "Q5_0"))
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q4_K", "Q6_K", "IQ3_S", "IQ4_XS"])
+def test_importance_spares_what_matters(name):
+    x = random_rows(3, 0.02, "normal")
+    weight = np.where(np.arange(COLUMNS) % 8 == 0, 50.0, 0.1).astype(np.float32)
+    plain, careful = (((numbers_of(quantize(x, name, w), name) - x) ** 2 * weight).sum() for w in (None, weight))
+    assert careful < plain
+
+
+def test_errors():
+    x = np.ones((3, 512), np.float32)
+    with pytest.raises(ValueError, match="no block format 'Q9'"):
+        quantize(x, "Q9")
+    with pytest.raises(ValueError, match="Q4_K needs rows of a multiple of 256 numbers, found shape \\(3, 300\\)"):
+        quantize(x[:, :300], "Q4_K")
+    with pytest.raises(ValueError, match="I32 holds integers"):
+        quantize(x, "I32")
+    for bad, word in ((np.nan, "nan"), (np.inf, "inf")):
+        broken = x.copy()
+        broken[2, 7] = bad
+        for name in ("Q4_0", "Q4_K", "F16"):
+            with pytest.raises(ValueError, match=f"number 7 of row 2 is {word}"):
+                quantize(broken, name)
+    for weight in (np.ones(511, np.float32), -np.ones(512, np.float32), np.full(512, np.nan, np.float32)):
+        with pytest.raises(ValueError, match="importance"):
+            quantize(x, "Q4_K", weight)
