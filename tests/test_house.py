@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "layers": {"quant"},
     "models": {"formats", "quant", "layers"},
     "decode": {"models", "layers"},
+    "evaluate": {"formats", "layers", "models", "decode", "api"},
 }
 NO_JAX = ("formats", "text")
 

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, TensorData, ValueType, field_of, write_gguf
-from jaxllama.quant import FORMATS
+from jaxllama.quant import quantize
 
 if TYPE_CHECKING:
     from train import Shape
@@ -38,10 +38,7 @@ def _vector(name: str, x: np.ndarray) -> TensorData:
 
 
 def _matrix(name: str, x: np.ndarray) -> TensorData:
-    format_ = FORMATS["Q8_0"]
-    assert format_.quantize is not None
-    blocks = format_.quantize(np.asarray(x, np.float32).reshape(x.shape[0], -1, format_.type.weights))
-    return TensorData(name, x.shape, format_.type, blocks.reshape(x.shape[0], -1))
+    return TensorData(name, x.shape, TENSOR_TYPE_NAMES["Q8_0"], quantize(np.asarray(x, np.float32), "Q8_0"))
 
 
 def _metadata(shape: Shape, tokenizer: Tokenizer) -> list[Field]:

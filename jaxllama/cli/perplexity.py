@@ -23,7 +23,13 @@ TEXT = (
     flags.Option(("--chunks",), "chunks", "most windows to look at; -1: all", int, -1),
 )
 MEASURE = (
-    flags.Option(("--ppl-stride",), "ppl_stride", "tokens from one window to the next; 0: windows do not overlap", int, 0),
+    flags.Option(
+        ("--ppl-stride",),
+        "ppl_stride",
+        "tokens from one window to the next, which then have -c and half of this, rounded up to 256; 0: windows do not overlap",
+        int,
+        0,
+    ),
     flags.Option(("--ppl-output-type",), "ppl_output_type", "1: a line for each window, with its place in the text", int, 0),
     flags.Option(("--save-all-logits", "--kl-divergence-base"), "logits_file", "file to write log probabilities to, or to compare with", metavar="FNAME"),
     flags.Option(("--kl-divergence",), "kl_divergence", "compare with the model whose log probabilities the file of --kl-divergence-base holds", bool, False),
@@ -65,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     n_ctx = 512 if args.n_ctx is None else args.n_ctx
     if n_ctx <= 0:
         raise ValueError(f"-c: expected a positive number of tokens, found {n_ctx}")
+    if args.ppl_stride > 0:
+        n_ctx = -(-(n_ctx + args.ppl_stride // 2) // 256) * 256  # as llama.cpp does, so that the figures can be compared
     text = None if args.kl_divergence or args.multiple_choice else read_text(args)
     if args.multiple_choice and not args.binary_file:
         raise ValueError("--multiple-choice needs its tasks: -bf FILE")

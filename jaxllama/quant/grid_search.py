@@ -128,7 +128,7 @@ def fit(x: Array, weight: Array, alternatives: Sequence[np.ndarray], steps: int)
     while blocks % step:
         step -= 1
     pieces = tuple(jnp.moveaxis(v.reshape(*v.shape[:-1], -1, step), -2, 0) for v in (x, weight))
-    found = lax.map(lambda piece: _fit(*piece, alternatives, steps), pieces)
+    found = lax.map(lambda piece: _fit(piece[0], piece[1], alternatives, steps), pieces)
     return tuple(jnp.moveaxis(v, 0, -2).reshape(*v.shape[1:-1], blocks) for v in found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -172,3 +173,96 @@ def test_downloading_needs_the_hub_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"pip install 'jaxllama\[hub\]'"):
         download("a/b")
+
+
+def test_quantize_and_what_it_prints(tmp_path, capsys):
+    source, out = str(embedded_model()), tmp_path / "small.gguf"
+    assert main(["quantize", "--dry-run", "--allow-requantize", source, str(out), "q4_k"]) == 0
+    shown = capsys.readouterr().err
+    assert "output_norm.weight" in shown
+    assert "(q4_k)" in shown
+    assert "quant size" in shown
+    assert not out.exists()
+    assert main(["quantize", source, str(out), "Q4_0"]) == 1
+    assert "--allow-requantize quantizes again" in capsys.readouterr().err
+    arguments = [
+        "quantize",
+        "--allow-requantize",
+        "--tensor-type",
+        r"blk\.0\.ffn_up=q8_0",
+        "--override-kv",
+        "general.name=str:small",
+        source,
+        str(out),
+        "Q4_0",
+        "1",
+    ]
+    assert main(arguments) == 0
+    assert "[  35/" in capsys.readouterr().err
+    assert main(["inspect", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "'small'" in shown
+    assert re.search(r"blk.0.ffn_up.weight +Q8_0", shown)
+    assert re.search(r"blk.1.ffn_up.weight +Q4_0", shown)
+    assert main(arguments) == 1
+    assert "expected a name that is free" in capsys.readouterr().err
+    assert main(["run", "-m", str(out), "-n", "4", *FAST]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in.gguf", "out.gguf", "Q4_9"], "no file type 'Q4_9'"),
+        (["in.gguf"], "expected IN [OUT] TYPE"),
+        (["in.gguf", "Q4_0", "many"], "NTHREADS: expected a positive number, found 'many'"),
+        (["--output-tensor-type", "q9", "in.gguf", "Q4_0"], "no format 'q9'"),
+        (["--tensor-type", "attn_q", "in.gguf", "Q4_0"], "expected REGEX=FORMAT, found 'attn_q'"),
+        (["--tensor-type", "(=q8_0", "in.gguf", "Q4_0"], "no regular expression"),
+        (["--prune-layers", "1,x", "in.gguf", "Q4_0"], "expected numbers separated by commas"),
+        (["--include-weights", "a", "--exclude-weights", "b", "in.gguf", "Q4_0"], "cannot be used together"),
+        (["missing.gguf", "Q4_0"], "missing.gguf"),
+    ],
+)
+def test_wrong_ways_to_quantize(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if "missing.gguf" not in arguments:
+        (tmp_path / "in.gguf").write_bytes(embedded_model().read_bytes())
+    assert main(["quantize", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_importance_matrix_from_text_to_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("Once upon a time there was a bear. The bear liked honey and berries. " * 20)
+    common = ["-f", "text.txt", "-c", "32", "--no-compile-cache"]
+    assert main(["imatrix", *common, "--chunks", "4", "-o", "a.gguf"]) == 0
+    assert re.fullmatch(r"(\[\d\][\d.]+,){4}\n", capsys.readouterr().out)
+    assert main(["imatrix", *common, "--chunks", "2", "-o", "b.dat", "--output-format", "dat", "--no-ppl", "--save-frequency", "1"]) == 0
+    assert (tmp_path / "b.dat.at_1").exists()
+    assert main(["imatrix", "--in-file", "a.gguf", "--in-file", "b.dat", "-c", "32", "-o", "c.gguf"]) == 0
+    assert main(["imatrix", "--in-file", "c.gguf", "--show-statistics"]) == 0
+    assert "ffn_down" in capsys.readouterr().out
+    assert main(["quantize", "--allow-requantize", "--imatrix", "c.gguf", str(embedded_model()), "out.gguf", "IQ2_XS"]) == 0
+    assert "importance of 35 tensors" in capsys.readouterr().err
+    assert main(["quantize", "--allow-requantize", str(embedded_model()), "other.gguf", "IQ2_XS"]) == 1
+    assert "expected an importance matrix (--imatrix) for IQ2_XS" in capsys.readouterr().err
+    assert main(["imatrix", "-c", "32"]) == 1
+    assert "a text is needed" in capsys.readouterr().err
+
+
+def test_perplexity_and_divergence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("Once upon a time there was a bear. The bear liked honey and berries. " * 30)
+    common = ["-f", "text.txt", "-c", "64", "--chunks", "4", "--no-compile-cache"]
+    assert main(["perplexity", *common, "--kl-divergence-base", "base.kld"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^\[1\][\d.]+,\[2\]", out)
+    value = float(re.findall(r"Final estimate: PPL = ([\d.]+)", out)[0])
+    assert main(["perplexity", "--kl-divergence", "--kl-divergence-base", "base.kld", "-c", "64", "--no-compile-cache"]) == 0
+    out = capsys.readouterr().out
+    assert abs(float(re.findall(r"Mean PPL\(Q\) +: +([\d.]+)", out)[0]) - value) < 1e-2
+    assert "Same top p: 100.000" in out
+    assert main(["perplexity", "--kl-divergence"]) == 1
+    assert "--kl-divergence needs --kl-divergence-base FILE" in capsys.readouterr().err
+    assert main(["perplexity", "-f", "base.kld", "--winogrande", "--hellaswag"]) == 1
+    assert "exclude each other" in capsys.readouterr().err

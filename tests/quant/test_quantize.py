@@ -26,8 +26,24 @@ SAME_BYTES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4")
 ROWS, COLUMNS = 4, 512
 # The largest error of a number, as a share of the largest magnitude in its block (for formats whose points are spread evenly, half a step).
 BOUND = {
-    **{"Q4_0": 1 / 8, "Q4_1": 1 / 15, "Q5_0": 1 / 16, "Q5_1": 1 / 31, "Q8_0": 0.52 / 127, "MXFP4": 0.26, "NVFP4": 0.26, "TQ1_0": 0.51, "TQ2_0": 0.51},
-    **{"Q2_0": 0.51, "Q1_0": 1.0, "Q2_K": 0.45, "Q3_K": 0.28, "Q4_K": 0.14, "Q5_K": 0.07, "Q6_K": 0.035, "IQ4_NL": 0.16, "IQ4_XS": 0.16},
+    "Q4_0": 1 / 8,
+    "Q4_1": 1 / 15,
+    "Q5_0": 1 / 16,
+    "Q5_1": 1 / 31,
+    "Q8_0": 0.52 / 127,
+    "MXFP4": 0.26,
+    "NVFP4": 0.26,
+    "TQ1_0": 0.51,
+    "TQ2_0": 0.51,
+    "Q2_0": 0.51,
+    "Q1_0": 1.0,
+    "Q2_K": 0.45,
+    "Q3_K": 0.28,
+    "Q4_K": 0.14,
+    "Q5_K": 0.07,
+    "Q6_K": 0.035,
+    "IQ4_NL": 0.16,
+    "IQ4_XS": 0.16,
 }
 
 

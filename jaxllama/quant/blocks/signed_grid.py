@@ -109,5 +109,6 @@ def quantize(x: Array, weight: Array, points: np.ndarray, group: int, *, even: b
     size, signs = split_signs(eights, rearrange(weight, "(e k) n -> k e n", k=8), even=even)
     size = rearrange(size, "k e n -> (e k) n")
     pattern, sizes = "(s g p) n -> g p s n", {"s": 256 // group, "p": points.shape[1]}
-    d, codes, index, _ = fit(*(rearrange(v, pattern, **sizes) for v in (size, weight)), [points], 16)
+    size, weight = (rearrange(v, pattern, **sizes) for v in (size, weight))
+    d, codes, index, _ = fit(size, weight, [points], 16)
     return d, codes, rearrange(index, "g s n -> (s g) n"), signs

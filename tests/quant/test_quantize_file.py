@@ -1,0 +1,239 @@
+"""Files to smaller files: what is in them, and that nothing half-done is left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import jaxllama
+from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, GGUFError, TensorData, ValueType, field_of, open_gguf, write_gguf, write_split
+from jaxllama.formats.importance import Entry, ImportanceMatrix
+from jaxllama.quant import quantize
+from jaxllama.quant import quantize_file as module
+from jaxllama.quant.mixtures import Choices
+from jaxllama.quant.quantize_file import check_tensor, numbers, plan_file, quantize_file
+
+SHAPES = {"token_embd.weight": (32, 256), "output_norm.weight": (256,)} | {
+    f"blk.{i}.{name}": shape
+    for i in range(3)
+    for name, shape in {
+        "attn_norm.weight": (256,),
+        "attn_v.weight": (64, 256),
+        "ffn_up.weight": (512, 256),
+        "ffn_down.weight": (256, 512),
+        "ffn_down_exps.weight": (2, 32, 256),
+    }.items()
+}
+
+
+def make(path, *, dtype=np.float16, broken: str | None = None, split: bool = False):
+    """A file with a llama's tensors; `broken` names one that gets a NaN."""
+    rng = np.random.default_rng(0)
+    tensors = []
+    for name, shape in SHAPES.items():
+        x = (0.02 * rng.standard_normal(shape)).astype(np.float32 if len(shape) == 1 else dtype)
+        if name == broken:
+            x.reshape(-1)[300 % x.size] = np.nan
+        kind = {2: "F16", 4: "F32"}[x.dtype.itemsize]
+        tensors.append(TensorData(name, shape, TENSOR_TYPE_NAMES[kind], x.view(np.uint8)))
+    fields = [field_of("general.architecture", "llama"), field_of("llama.block_count", 3), field_of("llama.attention.head_count", 4)]
+    if split:
+        return open_gguf(write_split(path, fields, tensors, max_tensors=7)[0])
+    write_gguf(path, fields, tensors)
+    return open_gguf(path)
+
+
+def importance(columns_of=SHAPES) -> ImportanceMatrix:
+    rng = np.random.default_rng(1)
+    entries = {}
+    for name, shape in columns_of.items():
+        experts = shape[0] if len(shape) == 3 else 1
+        entries[name] = Entry(rng.exponential(8, (experts, shape[-1])).astype(np.float32), np.full(experts, 8))
+    return ImportanceMatrix(entries, ["text"], 4, 2)
+
+
+def test_every_tensor_is_what_quantize_makes_of_it(tmp_path):
+    file = make(tmp_path / "in.gguf")
+    plan = plan_file(file, "Q4_K_M")
+    assert quantize_file(file, plan, tmp_path / "out.gguf") == [tmp_path / "out.gguf"]
+    out = open_gguf(tmp_path / "out.gguf")
+    assert out.require("general.file_type") == 15
+    assert out.require("general.quantization_version") == 2
+    assert list(out.tensors) == sorted(out.tensors, key=lambda n: (int(n.split(".")[1]) if n.startswith("blk") else -1, n))
+    for step in plan.steps:
+        assert out.tensors[step.name].type.name == step.format
+        if step.changes:
+            expected = quantize(numbers(file, step.source), step.format)
+        else:
+            expected = file.data(step.name)
+        np.testing.assert_array_equal(out.data(step.name).reshape(expected.shape), expected)
+    assert plan.new_bytes == sum(t.nbytes for t in out.tensors.values())
+
+
+def test_importance_reaches_every_expert(tmp_path):
+    file, matrix = make(tmp_path / "in.gguf"), importance()
+    plan = plan_file(file, "Q4_0", importance=matrix, importance_path="imatrix.gguf")
+    quantize_file(file, plan, tmp_path / "out.gguf")
+    out = open_gguf(tmp_path / "out.gguf")
+    name = "blk.1.ffn_down_exps.weight"
+    assert out.tensors[name].type.name == "Q4_0"
+    x = numbers(file, file.tensors[name]).reshape(SHAPES[name])
+    expected = np.stack([quantize(x[e], "Q4_0", matrix.entries[name].mean()[e]) for e in range(2)])
+    np.testing.assert_array_equal(out.data(name), expected)
+    assert [out.require(f"quantize.imatrix.{key}") for key in ("file", "dataset", "entries_count", "chunks_count")] == ["imatrix.gguf", "text", len(SHAPES), 4]
+
+
+def test_layers_left_out(tmp_path):
+    file = make(tmp_path / "in.gguf")
+    quantize_file(file, plan_file(file, "Q8_0", prune=[1]), tmp_path / "out.gguf")
+    out = open_gguf(tmp_path / "out.gguf")
+    assert out.require("llama.block_count") == 2
+    assert {n.split(".")[1] for n in out.tensors if n.startswith("blk")} == {"0", "1"}
+    expected = quantize(numbers(file, file.tensors["blk.2.ffn_up.weight"]), "Q8_0")
+    np.testing.assert_array_equal(out.data("blk.1.ffn_up.weight"), expected)
+    with pytest.raises(GGUFError, match="--prune-layers: expected layers from 0 to 2, found 7"):
+        plan_file(file, "Q8_0", prune=[7])
+
+
+def test_as_many_files_as_before(tmp_path):
+    file = make(tmp_path / "in", split=True)
+    paths = quantize_file(file, plan_file(file, "Q5_0"), tmp_path / "out", keep_split=True)
+    assert [p.name for p in paths] == ["out-00001-of-00003.gguf", "out-00002-of-00003.gguf", "out-00003-of-00003.gguf"]
+    out = open_gguf(paths[0])
+    assert set(out.tensors) == set(file.tensors)
+    assert all(out.tensors[n].shard == file.tensors[n].shard for n in SHAPES)
+    whole = quantize_file(file, plan_file(file, "Q5_0"), tmp_path / "whole.gguf")[0]
+    for name in SHAPES:
+        np.testing.assert_array_equal(open_gguf(whole).data(name), out.data(name))
+
+
+def test_copy_changes_nothing(tmp_path):
+    file = make(tmp_path / "in.gguf")
+    quantize_file(file, plan_file(file, "COPY", overrides=[field_of("general.name", "new")]), tmp_path / "out.gguf")
+    out = open_gguf(tmp_path / "out.gguf")
+    assert out.require("general.name") == "new"
+    for name in SHAPES:
+        np.testing.assert_array_equal(out.data(name), file.data(name))
+
+
+def test_the_quantized_embedded_model_still_speaks(tmp_path):
+    file = open_gguf(jaxllama.embedded_model())
+    with pytest.raises(GGUFError, match="--allow-requantize"):
+        plan_file(file, "Q4_K_M")
+    quantize_file(file, plan_file(file, "Q5_K_M", allow_requantize=True), tmp_path / "small.gguf")
+    found = jaxllama.load(tmp_path / "small.gguf", n_ctx=128).generate("Once there was a", n_predict=8, temperature=0)
+    assert len(found.text.split()) >= 4
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_numbers_that_are_none(tmp_path, dtype):
+    name = "blk.1.ffn_up.weight"
+    file = make(tmp_path / "in.gguf", dtype=dtype, broken=name)
+    before = hashlib.sha256((tmp_path / "in.gguf").read_bytes()).hexdigest()
+    for kind in ("Q4_K_M", "COPY", "F32"):
+        with pytest.raises(GGUFError, match=f"in.gguf: tensor '{name}'") as caught:
+            quantize_file(file, plan_file(file, kind), tmp_path / "out.gguf")
+        assert "nan" in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.gguf"]
+    assert hashlib.sha256((tmp_path / "in.gguf").read_bytes()).hexdigest() == before
+    with pytest.raises(GGUFError, match="row 1, column 44: expected a finite number"):
+        check_tensor(file, file.tensors[name])
+
+
+def test_check_tensors_when_loading(tmp_path):
+    file = open_gguf(jaxllama.embedded_model())
+    tensors = [TensorData(t.name, t.shape, t.type, file.data(t.name).copy()) for t in file.tensors.values()]
+    broken = next(t for t in tensors if t.name == "blk.2.ffn_up.weight")
+    assert isinstance(broken.data, np.ndarray)
+    broken.data.reshape(-1)[:2] = np.asarray([np.inf], np.float16).view(np.uint8)
+    write_gguf(tmp_path / "model.gguf", file.fields.values(), tensors)
+    jaxllama.load(tmp_path / "model.gguf", n_ctx=64)
+    with pytest.raises(GGUFError, match=r"tensor 'blk.2.ffn_up.weight', row 0, column 0: expected a finite number"):
+        jaxllama.load(tmp_path / "model.gguf", n_ctx=64, check_tensors=True)
+
+
+def test_an_importance_matrix_of_another_model(tmp_path):
+    file = make(tmp_path / "in.gguf")
+    other = importance({**SHAPES, "blk.0.ffn_up.weight": (512, 128)})
+    with pytest.raises(GGUFError, match=r"importance of 'blk.0.ffn_up.weight': expected 256 values \(1 x 256\), found 128: .*another model"):
+        plan_file(file, "Q4_0", importance=other)
+    plan = plan_file(file, "IQ2_XS", importance=ImportanceMatrix())
+    assert len(plan.missing) == sum(s.changes for s in plan.steps)
+    assert "blk.0.ffn_up.weight" in plan.needs_importance
+
+
+def test_a_format_that_does_not_fit(tmp_path):
+    write_gguf(
+        tmp_path / "in.gguf", [field_of("general.architecture", "llama")], [TensorData("a.weight", (4, 48), TENSOR_TYPE_NAMES["F32"], np.zeros(768, np.uint8))]
+    )
+    plan = plan_file(open_gguf(tmp_path / "in.gguf"), "Q4_K_M")
+    assert plan.steps[0].format == "F16"
+
+
+def test_the_output_exists_or_does_not_fit(tmp_path, monkeypatch):
+    file = make(tmp_path / "in.gguf")
+    plan = plan_file(file, "Q4_0", Choices(pure=True))
+    (tmp_path / "out.gguf").write_text("precious")
+    with pytest.raises(GGUFError, match=r"out.gguf: the output: expected a name that is free"):
+        quantize_file(file, plan, tmp_path / "out.gguf")
+    assert (tmp_path / "out.gguf").read_text() == "precious"
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: replace_free(usage, 10))
+    with pytest.raises(OSError, match="the disk has 10 left"):
+        quantize_file(file, plan, tmp_path / "new.gguf")
+
+
+def replace_free(usage, free: int):
+    return type(usage)(usage.total, usage.used, free)
+
+
+@pytest.mark.parametrize("keep_split", [False, True])
+def test_an_error_on_the_way_leaves_nothing(tmp_path, monkeypatch, keep_split):
+    file = make(tmp_path / "in", split=True)
+    plan = plan_file(file, "Q4_0")
+    steps = []
+
+    def full(step) -> None:
+        steps.append(step)
+        if len(steps) == 10:
+            raise OSError(28, "No space left on device")
+
+    before = sorted(p.name for p in tmp_path.iterdir())
+    with pytest.raises(OSError, match="No space left"):
+        quantize_file(file, plan, tmp_path / "out", keep_split=keep_split, progress=full)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_one_tensor_at_a_time(tmp_path):
+    """A tensor is made when it is its turn, not before."""
+    file = make(tmp_path / "in.gguf")
+    plan = plan_file(file, "Q8_0")
+    seen = []
+
+    def watch(step) -> None:
+        partial = tmp_path / "out.gguf.partial"
+        seen.append((step.name, partial.exists()))
+
+    quantize_file(file, plan, tmp_path / "out.gguf", progress=watch)
+    assert [name for name, _ in seen] == [s.name for s in plan.steps]
+    assert all(exists for _, exists in seen)
+
+
+def test_integers_are_kept(tmp_path):
+    ids = np.arange(64, dtype="<i4").reshape(4, 16)
+    write_gguf(
+        tmp_path / "in.gguf",
+        [field_of("general.architecture", "llama"), field_of("x", 1, ValueType.INT64)],
+        [TensorData("map.weight", (4, 16), TENSOR_TYPE_NAMES["I32"], ids.view(np.uint8))],
+    )
+    file = open_gguf(tmp_path / "in.gguf")
+    with pytest.raises(GGUFError, match="expected a type that can be turned into numbers, found I32"):
+        plan_file(file, "Q4_0")
+    plan = plan_file(file, "COPY")
+    assert replace(plan.steps[0]).format == "I32"
+    quantize_file(file, plan, tmp_path / "out.gguf")
+    np.testing.assert_array_equal(open_gguf(tmp_path / "out.gguf").data("map.weight"), ids.view(np.uint8))
