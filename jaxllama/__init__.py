@@ -28,10 +28,12 @@ from .decode import (
     save_state,
     step,
 )
+from .evaluate import importance_matrix, perplexity
 from .formats.gguf import GGUFError, open_gguf, parse_overrides
+from .formats.importance import ImportanceMatrix, read_importance, write_importance
 from .hub import embedded_model
 from .models import Config, DecodeState, forward, init_state, load_params, read_config
-from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, to_blocks
+from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, to_blocks
 from .text import Tokenizer
 
 __version__ = "0.1.0"
@@ -41,6 +43,7 @@ __all__ = [
     "ContextFull",
     "DecodeState",
     "GGUFError",
+    "ImportanceMatrix",
     "Model",
     "Piece",
     "QTensor",
@@ -54,6 +57,7 @@ __all__ = [
     "fork",
     "forward",
     "from_blocks",
+    "importance_matrix",
     "init_state",
     "load",
     "load_params",
@@ -61,14 +65,19 @@ __all__ = [
     "make_sampling",
     "open_gguf",
     "parse_overrides",
+    "perplexity",
     "prefill",
     "qmatmul",
     "qtake",
+    "quantize",
+    "quantize_file",
     "read_config",
+    "read_importance",
     "rollback",
     "sample",
     "save_state",
     "step",
     "to_blocks",
     "use_compilation_cache",
+    "write_importance",
 ]

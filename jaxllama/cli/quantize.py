@@ -41,7 +41,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out; returns the exit status."""
     from jaxllama.quant.mixtures import Choices, file_type
-    from jaxllama.quant.quantize_file import plan_file, quantize_file
+    from jaxllama.quant.quantize_file import plan_file, write_plan
 
     console = Console(stderr=True)
     source, target, kind, threads = _positional(args.arguments)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             for step in plan.steps:
                 show(step)
         else:
-            quantize_file(file, plan, target, keep_split=args.keep_split, threads=threads, progress=show)
+            write_plan(file, plan, target, keep_split=args.keep_split, threads=threads, progress=show)
     weights = sum(s.source.size for s in plan.steps)
     for label, nbytes in (("model", plan.old_bytes), ("quant", plan.new_bytes)):
         console.print(f"{label} size = {nbytes / MIB:9.2f} MiB ({8 * nbytes / weights:.2f} bits a weight)", highlight=False)

@@ -6,6 +6,7 @@ from .dequantize import dequantize, qtake
 from .matmul import qmatmul
 from .qtensor import QTensor, from_blocks, to_blocks
 from .quantize import quantize
+from .quantize_file import plan_file, quantize_file, write_plan
 from .stack import LayerStack, stack_layers, stack_matmul
 
 __all__ = [
@@ -17,10 +18,13 @@ __all__ = [
     "QTensor",
     "dequantize",
     "from_blocks",
+    "plan_file",
     "qmatmul",
     "qtake",
     "quantize",
+    "quantize_file",
     "stack_layers",
     "stack_matmul",
     "to_blocks",
+    "write_plan",
 ]

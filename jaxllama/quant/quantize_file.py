@@ -8,17 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, GGUFFile, Tensor, TensorData, ValueType, field_of, write_gguf
+from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, GGUFFile, Tensor, TensorData, ValueType, field_of, open_gguf, write_gguf
 from jaxllama.formats.gguf.split import shard_name
-from jaxllama.formats.importance import ImportanceMatrix
+from jaxllama.formats.importance import ImportanceMatrix, read_importance
 
 from .blocks import FORMATS
 from .dequantize import dequantize
 from .mixtures import FILE_TYPES, Choices, Given, ModelFacts, choose, needs_importance, order
+from .mixtures import file_type as known_file_type
 from .qtensor import from_blocks
 from .quantize import quantize
 
@@ -246,7 +248,7 @@ def convert(file: GGUFFile, step: Step, *, threads: int | None = None) -> np.nda
     return out
 
 
-def quantize_file(
+def write_plan(
     file: GGUFFile, plan: Plan, path: str | Path, *, keep_split: bool = False, threads: int | None = None, progress: Callable[[Step], None] = lambda _: None
 ) -> list[Path]:
     """Carry a plan out.
@@ -299,3 +301,34 @@ def quantize_file(
             p.unlink(missing_ok=True)
         raise
     return paths
+
+
+def quantize_file(
+    source: str | Path, target: str | Path, file_type: str, *, importance: ImportanceMatrix | str | Path | None = None, pure: bool = False, **options: Any
+) -> Path:
+    """Quantize a GGUF file: what `jaxllama quantize` does, in one call.
+
+    Args:
+        source: the file, the first if it is split.
+        target: the new file, which must not exist.
+        file_type: llama.cpp's name, such as "Q4_K_M"; or "COPY".
+        importance: an importance matrix, or the file of one.
+        pure: all tensors in the file type's own format, instead of a mixture.
+        **options: of `plan_file`; `choices` for more than `pure`.
+
+    Returns:
+        The new file's path.
+
+    Raises:
+        GGUFError: see `plan_file` and `write_plan`; also where a tensor's format is no good without an importance matrix.
+
+    To look before writing, or to follow the progress, use `plan_file` and `write_plan`.
+    """
+    file = open_gguf(source)
+    path = "" if importance is None or isinstance(importance, ImportanceMatrix) else str(importance)
+    matrix = importance if importance is None or isinstance(importance, ImportanceMatrix) else read_importance(importance)
+    kind = file_type if file_type == "COPY" else known_file_type(file_type)
+    plan = plan_file(file, kind, options.pop("choices", None) or Choices(pure=pure), importance=matrix, importance_path=path, **options)
+    if plan.needs_importance:
+        raise GGUFError(file.path, f"tensor '{plan.needs_importance[0]}'", expected=f"an importance matrix for {kind}", found="none for this tensor")
+    return write_plan(file, plan, target)[0]

@@ -15,7 +15,7 @@ from jaxllama.formats.importance import Entry, ImportanceMatrix
 from jaxllama.quant import quantize
 from jaxllama.quant import quantize_file as module
 from jaxllama.quant.mixtures import Choices
-from jaxllama.quant.quantize_file import check_tensor, numbers, plan_file, quantize_file
+from jaxllama.quant.quantize_file import check_tensor, numbers, plan_file, quantize_file, write_plan
 
 SHAPES = {"token_embd.weight": (32, 256), "output_norm.weight": (256,)} | {
     f"blk.{i}.{name}": shape
@@ -59,7 +59,7 @@ def importance(columns_of=SHAPES) -> ImportanceMatrix:
 def test_every_tensor_is_what_quantize_makes_of_it(tmp_path):
     file = make(tmp_path / "in.gguf")
     plan = plan_file(file, "Q4_K_M")
-    assert quantize_file(file, plan, tmp_path / "out.gguf") == [tmp_path / "out.gguf"]
+    assert write_plan(file, plan, tmp_path / "out.gguf") == [tmp_path / "out.gguf"]
     out = open_gguf(tmp_path / "out.gguf")
     assert out.require("general.file_type") == 15
     assert out.require("general.quantization_version") == 2
@@ -77,7 +77,7 @@ def test_every_tensor_is_what_quantize_makes_of_it(tmp_path):
 def test_importance_reaches_every_expert(tmp_path):
     file, matrix = make(tmp_path / "in.gguf"), importance()
     plan = plan_file(file, "Q4_0", importance=matrix, importance_path="imatrix.gguf")
-    quantize_file(file, plan, tmp_path / "out.gguf")
+    write_plan(file, plan, tmp_path / "out.gguf")
     out = open_gguf(tmp_path / "out.gguf")
     name = "blk.1.ffn_down_exps.weight"
     assert out.tensors[name].type.name == "Q4_0"
@@ -89,7 +89,7 @@ def test_importance_reaches_every_expert(tmp_path):
 
 def test_layers_left_out(tmp_path):
     file = make(tmp_path / "in.gguf")
-    quantize_file(file, plan_file(file, "Q8_0", prune=[1]), tmp_path / "out.gguf")
+    write_plan(file, plan_file(file, "Q8_0", prune=[1]), tmp_path / "out.gguf")
     out = open_gguf(tmp_path / "out.gguf")
     assert out.require("llama.block_count") == 2
     assert {n.split(".")[1] for n in out.tensors if n.startswith("blk")} == {"0", "1"}
@@ -101,19 +101,19 @@ def test_layers_left_out(tmp_path):
 
 def test_as_many_files_as_before(tmp_path):
     file = make(tmp_path / "in", split=True)
-    paths = quantize_file(file, plan_file(file, "Q5_0"), tmp_path / "out", keep_split=True)
+    paths = write_plan(file, plan_file(file, "Q5_0"), tmp_path / "out", keep_split=True)
     assert [p.name for p in paths] == ["out-00001-of-00003.gguf", "out-00002-of-00003.gguf", "out-00003-of-00003.gguf"]
     out = open_gguf(paths[0])
     assert set(out.tensors) == set(file.tensors)
     assert all(out.tensors[n].shard == file.tensors[n].shard for n in SHAPES)
-    whole = quantize_file(file, plan_file(file, "Q5_0"), tmp_path / "whole.gguf")[0]
+    whole = write_plan(file, plan_file(file, "Q5_0"), tmp_path / "whole.gguf")[0]
     for name in SHAPES:
         np.testing.assert_array_equal(open_gguf(whole).data(name), out.data(name))
 
 
 def test_copy_changes_nothing(tmp_path):
     file = make(tmp_path / "in.gguf")
-    quantize_file(file, plan_file(file, "COPY", overrides=[field_of("general.name", "new")]), tmp_path / "out.gguf")
+    write_plan(file, plan_file(file, "COPY", overrides=[field_of("general.name", "new")]), tmp_path / "out.gguf")
     out = open_gguf(tmp_path / "out.gguf")
     assert out.require("general.name") == "new"
     for name in SHAPES:
@@ -121,10 +121,11 @@ def test_copy_changes_nothing(tmp_path):
 
 
 def test_the_quantized_embedded_model_still_speaks(tmp_path):
-    file = open_gguf(jaxllama.embedded_model())
     with pytest.raises(GGUFError, match="--allow-requantize"):
-        plan_file(file, "Q4_K_M")
-    quantize_file(file, plan_file(file, "Q5_K_M", allow_requantize=True), tmp_path / "small.gguf")
+        quantize_file(jaxllama.embedded_model(), tmp_path / "small.gguf", "Q4_K_M")
+    with pytest.raises(GGUFError, match="expected an importance matrix for IQ2_XS"):
+        quantize_file(jaxllama.embedded_model(), tmp_path / "small.gguf", "IQ2_XS", allow_requantize=True)
+    quantize_file(jaxllama.embedded_model(), tmp_path / "small.gguf", "q5_k", allow_requantize=True)
     found = jaxllama.load(tmp_path / "small.gguf", n_ctx=128).generate("Once there was a", n_predict=8, temperature=0)
     assert len(found.text.split()) >= 4
 
@@ -136,7 +137,7 @@ def test_numbers_that_are_none(tmp_path, dtype):
     before = hashlib.sha256((tmp_path / "in.gguf").read_bytes()).hexdigest()
     for kind in ("Q4_K_M", "COPY", "F32"):
         with pytest.raises(GGUFError, match=f"in.gguf: tensor '{name}'") as caught:
-            quantize_file(file, plan_file(file, kind), tmp_path / "out.gguf")
+            write_plan(file, plan_file(file, kind), tmp_path / "out.gguf")
         assert "nan" in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.gguf"]
     assert hashlib.sha256((tmp_path / "in.gguf").read_bytes()).hexdigest() == before
@@ -179,12 +180,12 @@ def test_the_output_exists_or_does_not_fit(tmp_path, monkeypatch):
     plan = plan_file(file, "Q4_0", Choices(pure=True))
     (tmp_path / "out.gguf").write_text("precious")
     with pytest.raises(GGUFError, match=r"out.gguf: the output: expected a name that is free"):
-        quantize_file(file, plan, tmp_path / "out.gguf")
+        write_plan(file, plan, tmp_path / "out.gguf")
     assert (tmp_path / "out.gguf").read_text() == "precious"
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: replace_free(usage, 10))
     with pytest.raises(OSError, match="the disk has 10 left"):
-        quantize_file(file, plan, tmp_path / "new.gguf")
+        write_plan(file, plan, tmp_path / "new.gguf")
 
 
 def replace_free(usage, free: int):
@@ -204,7 +205,7 @@ def test_an_error_on_the_way_leaves_nothing(tmp_path, monkeypatch, keep_split):
 
     before = sorted(p.name for p in tmp_path.iterdir())
     with pytest.raises(OSError, match="No space left"):
-        quantize_file(file, plan, tmp_path / "out", keep_split=keep_split, progress=full)
+        write_plan(file, plan, tmp_path / "out", keep_split=keep_split, progress=full)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
@@ -218,7 +219,7 @@ def test_one_tensor_at_a_time(tmp_path):
         partial = tmp_path / "out.gguf.partial"
         seen.append((step.name, partial.exists()))
 
-    quantize_file(file, plan, tmp_path / "out.gguf", progress=watch)
+    write_plan(file, plan, tmp_path / "out.gguf", progress=watch)
     assert [name for name, _ in seen] == [s.name for s in plan.steps]
     assert all(exists for _, exists in seen)
 
@@ -235,5 +236,5 @@ def test_integers_are_kept(tmp_path):
         plan_file(file, "Q4_0")
     plan = plan_file(file, "COPY")
     assert replace(plan.steps[0]).format == "I32"
-    quantize_file(file, plan, tmp_path / "out.gguf")
+    write_plan(file, plan, tmp_path / "out.gguf")
     np.testing.assert_array_equal(open_gguf(tmp_path / "out.gguf").data("map.weight"), ids.view(np.uint8))

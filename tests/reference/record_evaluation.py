@@ -13,9 +13,7 @@ import tempfile
 from pathlib import Path
 
 import jaxllama
-from jaxllama.formats.gguf import open_gguf
 from jaxllama.formats.importance import read_importance
-from jaxllama.quant.quantize_file import plan_file, quantize_file
 
 HERE = Path(__file__).parent
 WATCHED = ("blk.0.attn_q.weight", "blk.2.attn_output.weight", "blk.4.ffn_down.weight")
@@ -23,10 +21,7 @@ WATCHED = ("blk.0.attn_q.weight", "blk.2.attn_output.weight", "blk.4.ffn_down.we
 
 def make_models(folder: Path) -> tuple[Path, Path]:
     """The embedded model in F32, and in Q8_0 as it is."""
-    file = open_gguf(jaxllama.embedded_model())
-    path = folder / "f32.gguf"
-    quantize_file(file, plan_file(file, "F32", allow_requantize=True), path)
-    return path, jaxllama.embedded_model()
+    return jaxllama.quantize_file(jaxllama.embedded_model(), folder / "f32.gguf", "F32", allow_requantize=True), jaxllama.embedded_model()
 
 
 def main() -> None:
