@@ -24,6 +24,9 @@ from .search import inverse
 # loops have left in memory, lest XLA computes those numbers anew for every A and B.
 _PRODUCTS = 2**18
 COARSE = np.geomspace(0.35, 1.25, 18).astype(np.float32)  # scales to try, as multiples of the one that maps the largest number to the largest level
+# Least squares shrinks: the fitted numbers are smaller than the real ones by the share of the error. A model feels that more than the error (a divergence of
+# 0.107 instead of 0.070 on the embedded model in IQ1_S), so d goes half of the way back; the error is then still below llama.cpp's.
+STRETCH = 0.5
 FINE = np.asarray([0.86, 0.9, 0.935, 0.97, 1.0, 1.03, 1.065, 1.1, 1.14], np.float32)  # then around the best one
 
 
@@ -99,12 +102,15 @@ def _fit(x: Array, weight: Array, alternatives: Sequence[np.ndarray], steps: int
     d = scale.max(0, keepdims=True) / (2 * steps - 1)
     codes = jnp.clip(jnp.round(0.5 * (scale * inverse(d) - 1)), 0, steps - 1)
     factors = 2 * codes + 1
+    energy = (weight * x * x).reshape(-1, groups, blocks).sum((0, 1))[None]
 
     def refine(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         """The points for the scales as the block holds them, and the best d for those."""
         index, a, b = _chosen(square, dot, (carry[0] * factors).reshape(-1))
         a, b = (v.sum(0).reshape(groups, blocks) for v in (a, b))
-        d = (b * factors).sum(0, keepdims=True) * inverse((a * factors * factors).sum(0, keepdims=True))
+        with_x, alone = (b * factors).sum(0, keepdims=True), (a * factors * factors).sum(0, keepdims=True)
+        explained = with_x * with_x * inverse(alone * energy)
+        d = with_x * inverse(alone) * (1 + STRETCH * (inverse(explained) - 1))
         return jnp.maximum(d, 0.0).astype(jnp.float16).astype(jnp.float32), index
 
     d, index = lax.fori_loop(0, 2, refine, (d, jnp.zeros((x.shape[0], groups * blocks), jnp.int32)))

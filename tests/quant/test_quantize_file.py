@@ -13,7 +13,6 @@ import jaxllama
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, GGUFError, TensorData, ValueType, field_of, open_gguf, write_gguf, write_split
 from jaxllama.formats.importance import Entry, ImportanceMatrix
 from jaxllama.quant import quantize
-from jaxllama.quant import quantize_file as module
 from jaxllama.quant.mixtures import Choices
 from jaxllama.quant.quantize_file import check_tensor, numbers, plan_file, quantize_file, write_plan
 
@@ -183,7 +182,7 @@ def test_the_output_exists_or_does_not_fit(tmp_path, monkeypatch):
         write_plan(file, plan, tmp_path / "out.gguf")
     assert (tmp_path / "out.gguf").read_text() == "precious"
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: replace_free(usage, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: replace_free(usage, 10))
     with pytest.raises(OSError, match="the disk has 10 left"):
         write_plan(file, plan, tmp_path / "new.gguf")
 

@@ -2,7 +2,7 @@
 
 "Four f" is weights 4 f .. 4 f + 3; both formats start with d, f16, in bytes 0..1.
 
-IQ3_XXS, 98 bytes, grid of 256; magnitudes are 1, 3, 5, 7, 9, 11, 13, 15.5, and d is halved once and the scale's 2 s + 1 is s + 1/2
+IQ3_XXS, 98 bytes, grid of 256; magnitudes are 1, 3, 5, 7, 9, 11, 13, 15.5
 byte   2..65   qs      the point of each four
 byte  66..97   signs   for each 32 weights a word: seven signs of eight i at bit 7 i, and the scale at bit 28
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, bits
-from ..packing import as_f16, nibbles
-from ..search import furthest, inverse, symmetric, weight_of
+from ..packing import nibbles
+from .legacy import around_zero
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -25,15 +25,8 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
 
 
 def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    """The number with the largest magnitude becomes code 0; with importance, the best of 19 scales."""
-    if importance is None:
-        scale = furthest(x) / -8
-        bytes_, _ = as_f16(scale)
-        codes = jnp.clip(jnp.trunc(x * inverse(scale) + 8.5), 0, 15)  # one fused multiply-add: the reference's rounding is that of a product not rounded
-    else:
-        bytes_, scale = as_f16(symmetric(x, weight_of(x, importance, row_mean_square[None]), 8))
-        codes = jnp.clip(jnp.round(x * inverse(scale)), -8, 7) + 8
-    return jnp.concatenate([bytes_, nibbles(codes)])
+    head, codes = around_zero(x, importance, row_mean_square, 8)
+    return jnp.concatenate([head, nibbles(codes)])
 
 
 FORMAT = BlockFormat("Q4_0", (Part("d", 0, "f2"), Part("qs", 2, "u4", 4)), groups, "(g k) -> g 1 k", {"g": 2}, quantize)

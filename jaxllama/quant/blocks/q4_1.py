@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, bits
-from ..packing import as_f16, nibbles
-from ..search import IMPORTANCE_ATTEMPTS, affine, evenly, inverse, weight_of
+from ..packing import nibbles
+from .legacy import from_minimum
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -26,15 +26,8 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
 
 
 def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    """Codes from the smallest to the largest number; with importance, the best of 38 scales and minima."""
-    if importance is None:
-        codes, d, m = evenly(x, 15)
-        (d_bytes, _), (m_bytes, _) = as_f16(d), as_f16(m)
-    else:
-        scale, minimum = affine(x, weight_of(x, importance, row_mean_square[None]), 15, IMPORTANCE_ATTEMPTS)
-        (d_bytes, d), (m_bytes, m) = as_f16(scale), as_f16(-minimum)
-        codes = jnp.clip(jnp.round((x - m) * inverse(d)), 0, 15)
-    return jnp.concatenate([d_bytes, m_bytes, nibbles(codes)])
+    head, codes = from_minimum(x, importance, row_mean_square, 15)
+    return jnp.concatenate([head, nibbles(codes)])
 
 
 FORMAT = BlockFormat("Q4_1", (Part("d", 0, "f2"), Part("m", 2, "f2"), Part("qs", 4, "u4", 4)), groups, "(g k) -> g 1 k", {"g": 2}, quantize)

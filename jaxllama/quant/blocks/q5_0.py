@@ -18,8 +18,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, bits, shift_right
-from ..packing import as_f16, bitmap, nibbles
-from ..search import IMPORTANCE_ATTEMPTS, affine, evenly, furthest, inverse, symmetric, weight_of
+from ..packing import bitmap, nibbles
+from .legacy import around_zero, from_minimum
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -45,27 +45,13 @@ def _with_fifth_bit(codes: Array) -> Array:
 
 
 def quantize_0(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    """As for Q4_0, with 32 codes."""
-    if importance is None:
-        scale = furthest(x) / -16
-        bytes_, _ = as_f16(scale)
-        codes = jnp.clip(jnp.trunc(x * inverse(scale) + 16.5), 0, 31)
-    else:
-        bytes_, scale = as_f16(symmetric(x, weight_of(x, importance, row_mean_square[None]), 16))
-        codes = jnp.clip(jnp.round(x * inverse(scale)), -16, 15) + 16
-    return jnp.concatenate([bytes_, _with_fifth_bit(codes)])
+    head, codes = around_zero(x, importance, row_mean_square, 16)
+    return jnp.concatenate([head, _with_fifth_bit(codes)])
 
 
 def quantize_1(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    """As for Q4_1, with 32 codes."""
-    if importance is None:
-        codes, d, m = evenly(x, 31)
-        (d_bytes, _), (m_bytes, _) = as_f16(d), as_f16(m)
-    else:
-        scale, minimum = affine(x, weight_of(x, importance, row_mean_square[None]), 31, IMPORTANCE_ATTEMPTS)
-        (d_bytes, d), (m_bytes, m) = as_f16(scale), as_f16(-minimum)
-        codes = jnp.clip(jnp.round((x - m) * inverse(d)), 0, 31)
-    return jnp.concatenate([d_bytes, m_bytes, _with_fifth_bit(codes)])
+    head, codes = from_minimum(x, importance, row_mean_square, 31)
+    return jnp.concatenate([head, _with_fifth_bit(codes)])
 
 
 Q5_0 = BlockFormat("Q5_0", (Part("d", 0, "f2"), Part("qh", 2, "u4"), Part("qs", 6, "u4", 4)), groups, "(g k) -> g 1 k", {"g": 2}, quantize_0)
