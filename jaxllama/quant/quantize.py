@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 from einops import rearrange
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from .block import Array, BlockFormat
 from .blocks import FORMATS
@@ -114,6 +115,11 @@ def _quantize_rows(rows: np.ndarray, importance: np.ndarray | None, format_: Blo
     return found.reshape(len(rows), -1)
 
 
+def _side_by_side(x: Array) -> Array:
+    """[N, weights] -> [weights, N], in memory too: XLA would only relabel the axes, and not vectorise over blocks."""
+    return with_layout_constraint(x.T, Layout((0, 1)))
+
+
 @partial(jax.jit, static_argnames=("format", "inner"))
 def _quantize_blocks(x: Array, importance: Array | None, mean_square: Array, format: str, inner: int) -> Array:
     """Blocks uint8[N, bytes] of numbers [N, weights]; importance alike, mean_square f32[N] of the row that a block lies in."""
@@ -122,10 +128,7 @@ def _quantize_blocks(x: Array, importance: Array | None, mean_square: Array, for
 
     def piece(pieces: tuple[Array, Array | None, Array]) -> Array:
         x, importance, mean_square = pieces
-        x = x.T.astype(jnp.float32)
-        importance = None if importance is None else importance.T
-        x, importance = jax.lax.optimization_barrier((x, importance))
-        return run(x, importance, mean_square).T
+        return run(_side_by_side(x.astype(jnp.float32)), None if importance is None else _side_by_side(importance), mean_square)
 
     split = jax.tree.map(lambda a: a.reshape(-1, inner, *a.shape[1:]), (x, importance, mean_square))
-    return rearrange(jax.lax.map(piece, split), "a b k -> (a b) k")
+    return rearrange(jax.lax.map(piece, split), "a k b -> (a b) k")  # not within the loop, where XLA would make every byte by itself

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from .block import Array
 
@@ -38,6 +40,11 @@ def weight_of(x: Array, importance: Array | None, mean_square: Array) -> Array:
 
 def mean_square(x: Array) -> Array:
     return (x * x).mean(0, keepdims=True)
+
+
+def by_group(x: Array, size: int) -> Array:
+    """Numbers [weights, N] by group: [size, groups, N], and so in memory. XLA would only relabel the axes, and not vectorise sums over a group."""
+    return with_layout_constraint(rearrange(x, "(s k) n -> k s n", k=size), Layout((0, 1, 2)))
 
 
 def _one_by_one(x: Array) -> list[Array]:

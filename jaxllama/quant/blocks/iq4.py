@@ -24,7 +24,7 @@ from jax import lax
 
 from ..block import Array, BlockFormat, Group, Part, nibbles_of, shift_right
 from ..packing import as_f16, fields, nibbles, to_bytes
-from ..search import TINY, furthest, inverse, mean_square, weight_of
+from ..search import TINY, by_group, furthest, inverse, mean_square, weight_of
 
 VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
@@ -77,8 +77,8 @@ def quantize_nl(x: Array, importance: Array | None, row_mean_square: Array) -> A
 
 
 def quantize_xs(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    groups = rearrange(x, "(s k) n -> k s n", k=32)
-    weight = rearrange(weight_of(x, importance, 2 * mean_square(x)), "(s k) n -> k s n", k=32)
+    groups = by_group(x, 32)
+    weight = by_group(weight_of(x, importance, 2 * mean_square(x)), 32)
     scale = _scale(groups, weight)[0]
     d_bytes, d = as_f16(furthest(scale) / -32)
     scales = jnp.clip(jnp.round(scale * inverse(d)), -32, 31)

@@ -16,7 +16,7 @@ from einops import rearrange
 
 from ..block import Array, shift_right
 from ..packing import as_f16
-from ..search import IMPORTANCE_ATTEMPTS, affine, inverse, mean_square, positive, weight_of
+from ..search import IMPORTANCE_ATTEMPTS, affine, by_group, inverse, mean_square, positive, weight_of
 
 
 def scales_and_minima(words: Array) -> tuple[Array, Array]:
@@ -46,12 +46,12 @@ def shared_scale(scales: Array, limit: int) -> tuple[Array, Array]:
 
 def quantize_256(x: Array, importance: Array | None, limit: int, attempts: Sequence[float]) -> tuple[Array, Array]:
     """The first 16 bytes of a block and its codes [256, N], 0 .. limit, of numbers [256, N]."""
-    groups = rearrange(x, "(s k) n -> k s n", k=32)
+    groups = by_group(x, 32)
     if importance is None:
         scale, minimum = affine(groups, jnp.sqrt(mean_square(groups)) + jnp.abs(groups), limit, attempts)
         (d, scales), (dmin, minima) = shared_scale(scale[0], 63), shared_scale(minimum[0], 63)
     else:
-        weight = rearrange(weight_of(x, importance, 2 * mean_square(x)), "(s k) n -> k s n", k=32)
+        weight = by_group(weight_of(x, importance, 2 * mean_square(x)), 32)
         scale, minimum = affine(groups, weight, limit, IMPORTANCE_ATTEMPTS)
         (d, scales), (dmin, minima) = (positive(v[0], weight.sum(0), 63) for v in (scale, minimum))
     (d_bytes, d), (dmin_bytes, dmin) = as_f16(d), as_f16(dmin)

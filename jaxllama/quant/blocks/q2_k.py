@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, bits
 from ..packing import as_f16
-from ..search import IMPORTANCE_ATTEMPTS, affine, inverse, mean_square, positive, weight_of
+from ..search import IMPORTANCE_ATTEMPTS, affine, by_group, inverse, mean_square, positive, weight_of
 from .k_scales import shared_scale
-from .sixteenths import ORDER, SIZES, by_16, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
+from .sixteenths import ORDER, SIZES, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
 
 ATTEMPTS = tuple(-0.5 + 0.1 * i for i in range(16))
 
@@ -35,12 +35,12 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
 
 
 def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    groups = by_16(x)
+    groups = by_group(x, 16)
     if importance is None:
         scale, minimum = affine(groups, jnp.abs(groups), 3, ATTEMPTS, absolute=True)
         (d, scales), (dmin, minima) = shared_scale(scale[0], 15), shared_scale(minimum[0], 15)
     else:
-        weight = by_16(weight_of(x, importance, mean_square(x)))
+        weight = by_group(weight_of(x, importance, mean_square(x)), 16)
         scale, minimum = affine(groups, weight, 3, IMPORTANCE_ATTEMPTS)
         (d, scales), (dmin, minima) = (positive(v[0], weight.sum(0), 15) for v in (scale, minimum))
     (d_bytes, d), (dmin_bytes, dmin) = as_f16(d), as_f16(dmin)

@@ -18,8 +18,8 @@ from einops import rearrange
 
 from ..block import Array, BlockFormat, Group, Part, bits, shift_right
 from ..packing import as_f16, fields, nibbles
-from ..search import descend, furthest, inverse, mean_square, symmetric, weight_of
-from .sixteenths import ORDER, SIZES, by_16, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
+from ..search import by_group, descend, furthest, inverse, mean_square, symmetric, weight_of
+from .sixteenths import ORDER, SIZES, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -36,7 +36,7 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
 
 
 def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    groups, weight = by_16(x), by_16(weight_of(x, importance, 2 * mean_square(x)))
+    groups, weight = by_group(x, 16), by_group(weight_of(x, importance, 2 * mean_square(x)), 16)
     if importance is None:
         scale, _ = descend(groups, weight, jnp.clip(jnp.round(-4 * inverse(furthest(groups)) * groups), -4, 3), -4, 3)
         d = furthest(scale[0]) / -32

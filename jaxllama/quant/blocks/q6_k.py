@@ -17,8 +17,8 @@ from einops import rearrange
 
 from ..block import Array, BlockFormat, Group, Part, bits, signed_byte
 from ..packing import as_f16, fields, to_bytes
-from ..search import furthest, inverse, symmetric
-from .sixteenths import ORDER, SIZES, by_16, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
+from ..search import by_group, furthest, inverse, symmetric
+from .sixteenths import ORDER, SIZES, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
 
 
 def groups(parts: Mapping[str, Array]) -> list[Group]:
@@ -40,8 +40,8 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
 
 
 def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
-    groups = by_16(x)
-    scale = symmetric(groups, groups * groups if importance is None else by_16(importance), 32)[0]
+    groups = by_group(x, 16)
+    scale = symmetric(groups, groups * groups if importance is None else by_group(importance, 16), 32)[0]
     largest = furthest(scale)
     d_bytes, d = as_f16(largest / -128)
     scales = jnp.clip(jnp.round(-128 * inverse(largest) * scale), -128, 127)

@@ -30,11 +30,6 @@ def pack_pairs_of_bits(codes: Array) -> Array:
     return rearrange(fields(rearrange(codes, "(h g l) n -> g h l n", h=2, g=4), 2), "h l n -> (h l) n")
 
 
-def by_16(x: Array) -> Array:
-    """Numbers [256, N] by sub-block: [16 (weight), 16 (sub-block), N]."""
-    return rearrange(x, "(s k) n -> k s n", k=16)
-
-
 def in_order(groups: Array) -> Array:
-    """The inverse of `by_16`."""
+    """The inverse of `by_group`."""
     return rearrange(groups, "k s n -> (s k) n")
