@@ -12,7 +12,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_there_are_snippets():
-    assert len(SNIPPETS) == 2
+    assert len(SNIPPETS) == 3
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
@@ -23,4 +23,4 @@ def test_snippet(number, capsys):
 
 def test_commands_are_one_line_each():
     commands = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
-    assert len(commands) == 2
+    assert len(commands) == 3
