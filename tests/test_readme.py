@@ -23,4 +23,4 @@ def test_snippet(number, capsys):
 
 def test_commands_are_one_line_each():
     commands = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
-    assert len(commands) == 3
+    assert len(commands) == 2
