@@ -10,6 +10,7 @@ The formulations:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from .kernels import cpu
 from .kernels.formats import KERNEL_FORMATS
 from .processor import has_bf16_products, has_matrix_units
 from .qtensor import QTensor
+from .transposed import transposed_product
 
 FEW_ROWS = 8  # beyond this, unpacking once costs less than unpacking for every row
 TEMPORARY_WEIGHTS = 32 * 2**20  # a matrix with more weights than this is unpacked and multiplied piece by piece
@@ -132,9 +134,13 @@ class Rule(NamedTuple):
     exact: bool | None = None  # None: either way
 
 
+def _fast_dtype() -> jnp.dtype:
+    """What the processor multiplies fastest: the type of unpacked temporaries where exactness is not asked for."""
+    return jnp.dtype(jnp.bfloat16 if jax.default_backend() != "cpu" or has_bf16_products() else jnp.float32)
+
+
 def _table() -> tuple[Rule, ...]:
     """First match wins. New kernels are rows of this table."""
-    fast = jnp.bfloat16 if jax.default_backend() != "cpu" or has_bf16_products() else jnp.float32
     kernels = ()
     if cpu.available():
         # Matrix units (AMX) multiply bf16 faster than the kernel multiplies int8; without them the kernel is ahead at any number of rows.
@@ -144,7 +150,7 @@ def _table() -> tuple[Rule, ...]:
         Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),
         *kernels,
         Rule(integer_rows, max_rows=FEW_ROWS),
-        Rule(unpacked(jnp.dtype(fast))),
+        Rule(unpacked(_fast_dtype())),
     )
 
 
@@ -161,6 +167,25 @@ def formulation(platform: str, rows: int, format: str, exact: bool) -> Formulati
     raise LookupError(f"no product for {format} with {rows} rows on {platform}")
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _product(x: Array, weight: QTensor, index: Array | int, exact: bool) -> Array:
+    return formulation(jax.default_backend(), x.shape[0], weight.format, exact)(x, weight, index)
+
+
+def _forwards(x: Array, weight: QTensor, index: Array | int, exact: bool) -> tuple[Array, tuple[QTensor, Array | int]]:
+    return _product(x, weight, index, exact), (weight, index)
+
+
+def _backwards(exact: bool, kept: tuple[QTensor, Array | int], y: Array) -> tuple[Array, None, None]:
+    """The gradient of the product without its rounding (whose own is zero nearly everywhere). Packed weights have none."""
+    weight, index = kept
+    dtype = jnp.dtype(jnp.float32) if exact else _fast_dtype()
+    return transposed_product(y, weight, index, dtype=dtype, temporary=TEMPORARY_WEIGHTS), None, None
+
+
+_product.defvjp(_forwards, _backwards)
+
+
 def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = False) -> Array:
     """Multiply activations with one matrix of a packed stack: y = x @ W[index].T.
 
@@ -171,7 +196,7 @@ def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = 
         exact: compute in float32 throughout; otherwise activations are rounded (to int8 with a scale for every 32, or to bf16).
 
     Returns:
-        f32[..., rows].
+        f32[..., rows]. Differentiable in x, in reverse mode: the gradient is that of the product with the dequantized matrix, whatever was rounded.
 
     Raises:
         ValueError: x does not have as many columns as the weight.
@@ -179,5 +204,4 @@ def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = 
     if x.shape[-1] != weight.shape[2]:
         raise ValueError(f"x has {x.shape[-1]} columns, the weight {weight.shape[2]}")
     flat = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
-    run = formulation(jax.default_backend(), flat.shape[0], weight.format, exact)
-    return run(flat, weight, index).reshape(*x.shape[:-1], weight.shape[1])
+    return _product(flat, weight, index, exact).reshape(*x.shape[:-1], weight.shape[1])

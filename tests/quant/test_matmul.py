@@ -134,3 +134,30 @@ def test_temporaries(run, share):
     weight = from_blocks(random_blocks("Q4_K", 0, (4, outputs)), "Q4_K")
     compiled = jax.jit(run).lower(jnp.ones((1, COLUMNS)), weight, 1).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < share * 4 * outputs * COLUMNS
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_gradient_is_the_dequantized_matrixs(name, exact):
+    """Through packed weights, for a matrix picked by a traced index."""
+    x, weight, matrix = setting(name, 3)
+    y = jnp.asarray(np.random.default_rng(4).standard_normal((3, 37)), jnp.float32)
+
+    @jax.jit
+    def gradient(x: jax.Array, index: jax.Array) -> jax.Array:
+        return jax.grad(lambda x: (qmatmul(x, weight, index, exact=exact) * y).sum())(x)
+
+    found = np.asarray(gradient(x, jnp.asarray(1)))
+    expected = np.asarray(y, np.float64) @ matrix[1]
+    size = np.abs(np.asarray(y, np.float64)) @ np.abs(matrix[1])
+    assert (np.abs(found - expected) <= (1e-5 if exact else 2**-7) * size + 1e-30).all()
+
+
+def test_the_gradient_of_large_matrices_is_made_in_pieces(monkeypatch):
+    from jaxllama.quant import matmul
+
+    x, weight, matrix = setting("Q4_K", 5, outputs=16 * 7)
+    monkeypatch.setattr(matmul, "TEMPORARY_WEIGHTS", 3 * 16 * COLUMNS)  # three tiles at a time: the last piece overlaps
+    y = jnp.asarray(np.random.default_rng(4).standard_normal((5, 16 * 7)), jnp.float32)
+    found = jax.grad(lambda x: (qmatmul(x, weight, 0, exact=True) * y).sum())(x)
+    np.testing.assert_allclose(found, np.asarray(y, np.float64) @ matrix[0], rtol=1e-4, atol=1e-3)

@@ -113,7 +113,7 @@ def test_no_number_is_far_off(name, x):
 @pytest.mark.parametrize("name", [n for n in PACKED if n.startswith("IQ") and n not in BOUND])
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from(["normal", "heavy"]))
 def test_points_of_a_grid_explain_most_of_the_numbers(name, seed, kind):
-    """A group shares points, so that a single number may be far off; all of them together are not. (These formats have no zero: beside one far number the others suffer.)"""
+    """A group shares points, so that a single number may be far off; all together are not. (No point is zero: beside one far number the others suffer.)"""
     x = random_rows(seed, 0.02, kind)
     left = ((numbers_of(quantize(x, name), name) - x) ** 2).sum() / (x**2).sum()
     limits = {"IQ1": 0.4, "IQ2": 0.2, "IQ3": 0.08} if kind == "normal" else {"IQ1": 0.95, "IQ2": 0.95, "IQ3": 0.25}
