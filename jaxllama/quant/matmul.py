@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -204,4 +204,5 @@ def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = 
     if x.shape[-1] != weight.shape[2]:
         raise ValueError(f"x has {x.shape[-1]} columns, the weight {weight.shape[2]}")
     flat = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
-    return _product(flat, weight, index, exact).reshape(*x.shape[:-1], weight.shape[1])
+    y = cast("Array", _product(flat, weight, index, exact))
+    return y.reshape(*x.shape[:-1], weight.shape[1])
