@@ -3,7 +3,7 @@
     python benchmarks/speed.py model.gguf -p 256 -n 32
 
 Decoding goes on after the prompt, so -p is also its depth. Output is a line of JSON a test, in the form of the script that measures llama.cpp, so that the two
-can be put beside each other; quote ratios from one machine and one run, never absolute figures.
+can be put beside each other; quote ratios from one machine and one run, never absolute figures. (`jaxllama bench` makes llama-bench's tables.)
 """
 
 from __future__ import annotations
@@ -11,16 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 
 import jaxllama
-
-# isort: split
-import jax.numpy as jnp
-import numpy as np
-
-from jaxllama.decode import Run, Stop, jit_decode_loop, make_sampling, prefill_prompts
-from jaxllama.decode.shapes import LOOP_TOKENS
+from jaxllama.evaluate.speed import SpeedTest, measure
 
 
 def main() -> None:
@@ -35,26 +28,14 @@ def main() -> None:
     args = parser.parse_args()
     if args.compile_cache:
         jaxllama.use_compilation_cache(args.compile_cache)
-    model = jaxllama.load(args.model, n_ctx=args.ctx_size or args.prompt + args.predict + LOOP_TOKENS)
-    rng = np.random.default_rng(0)
-    prompts = rng.integers(0, 256, (args.slots, args.prompt)).tolist()
-    sampling = make_sampling(args.slots, temperature=0.0, ignore_end=True)
-    rates: dict[str, list[float]] = {"prompt": [], "decode": []}
-    for _ in range(args.repeats + 1):
-        session = prefill_prompts(model.params, prompts, config=model.config, programs=model.programs, n_ctx=model.n_ctx)
-        rates["prompt"].append(session.timings.prompt_rate)
-        state = session.state
-        run = Run(jnp.zeros(args.slots, jnp.int32), jnp.full(args.slots, Stop.RUNNING, jnp.int32), jnp.full(args.slots, 2**30, jnp.int32))
-        start, done, compiled = time.perf_counter(), 0, model.programs.seconds
-        while done < args.predict:
-            steps = min(LOOP_TOKENS, args.predict - done)
-            emitted, state, run = model.programs(jit_decode_loop, model.params, state, run, sampling, model.end, jnp.int32(steps), config=model.config)
-            done += int(emitted.counts[0])
-        rates["decode"].append(args.slots * args.predict / (time.perf_counter() - start - (model.programs.seconds - compiled)))
-    for name, found in rates.items():
-        found = found[1:]  # the first run compiles and warms up
-        count = args.prompt if name == "prompt" else args.predict
-        print(json.dumps({"test": f"{name} {count}", "best": round(max(found), 2), "median": round(statistics.median(found), 2)}))
+    tests = {
+        f"prompt {args.prompt}": SpeedTest(args.prompt, 0, slots=args.slots),
+        f"decode {args.predict}": SpeedTest(0, args.predict, args.prompt, args.slots),
+    }
+    model = jaxllama.load(args.model, n_ctx=args.ctx_size or max(t.room for t in tests.values()))
+    for name, test in tests.items():
+        rates = measure(model, test, repeats=args.repeats).rates
+        print(json.dumps({"test": name, "best": round(max(rates), 2), "median": round(statistics.median(rates), 2)}), flush=True)
 
 
 if __name__ == "__main__":

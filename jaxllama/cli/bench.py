@@ -1,0 +1,188 @@
+"""`jaxllama bench`: tokens a second, in llama-bench's tables."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from . import flags
+from .loading import load_model
+
+if TYPE_CHECKING:
+    from jaxllama import Model
+    from jaxllama.evaluate.speed import Speed
+
+FORMATS = ("md", "csv", "json", "jsonl", "sql")
+
+
+def numbers(text: str) -> list[int]:
+    """llama-bench's lists: `1,2,8`, `1-4`, `128-512+128`, `1-64*2`.
+
+    Raises:
+        ValueError: the text is no such list.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, rest = part.partition("-")
+        if not dash:
+            found.append(_count(first))
+            continue
+        step, last = 1, rest
+        for sign in "+*":
+            if sign in rest:
+                last, _, by = rest.partition(sign)
+                step = _count(by)
+        value, end = _count(first), _count(last)
+        if step < 1 or ("*" in rest and (step < 2 or value < 1)):
+            raise ValueError(f"'{part}' never ends")
+        while value <= end:
+            found.append(value)
+            value = value * step if "*" in rest else value + step
+    return found
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError(f"expected numbers such as 128, 1,2,8 or 128-512+128, found '{text}'")
+    return int(text)
+
+
+BENCH = (
+    flags.Option(("-p", "--n-prompt"), "prompts", "tokens to read; 0: none", numbers, [512], metavar="N,..."),
+    flags.Option(("-n", "--n-gen"), "generated", "tokens to write; 0: none", numbers, [128], metavar="N,..."),
+    flags.Option(("-d", "--n-depth"), "depths", "tokens in the cache before", numbers, [0], metavar="N,..."),
+    flags.Option(("-r", "--repetitions"), "repeats", "runs of each test", int, 5),
+    flags.Option(("-o", "--output"), "output", "md, csv, json, jsonl or sql", default="md", metavar="FORMAT"),
+    flags.Option(("--no-warmup",), "no_warmup", "count the first run too", bool, False),
+)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("bench", help="measure tokens a second", description=__doc__, allow_abbrev=False)
+    parser.add_argument("-pg", action="append", default=[], metavar="PP,TG", help="read PP tokens and then write TG, timed together; may be repeated")
+    context = tuple(option for option in flags.CONTEXT if option.to != "n_ctx")
+    flags.add_options(parser, flags.MODEL, BENCH, context, flags.COMPILE)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out; returns the exit status."""
+    if args.output not in FORMATS:
+        raise ValueError(f"-o: expected one of {', '.join(FORMATS)}, found {args.output!r}")
+    pairs = [numbers(text) for text in args.pg]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"-pg: expected PP,TG, found {', '.join(args.pg)}")
+    from jaxllama.evaluate.speed import SpeedTest, measure, memory_bandwidth, weights_read
+
+    shapes = [(p, 0) for p in args.prompts if p] + [(0, n) for n in args.generated if n] + [(pair[0], pair[1]) for pair in pairs]
+    tests = [SpeedTest(p, n, depth) for p, n in shapes for depth in args.depths]
+    if not tests:
+        raise ValueError("nothing to measure: -p, -n and -pg are all 0")
+    console = Console(stderr=True)
+    model = load_model(args, console, n_ctx=max(t.room for t in tests))
+    bandwidth, touched = memory_bandwidth(), weights_read(model)
+    rows = []
+    for number, test in enumerate(tests, 1):
+        if console.is_terminal:
+            console.print(f"test {number} of {len(tests)}: {test.name}", style="dim", highlight=False)
+        compiled = model.programs.seconds
+        found = measure(model, test, repeats=args.repeats, warmup=not args.no_warmup)
+        rows.append(_row(model, found, touched, bandwidth, model.programs.seconds - compiled))
+    sys.stdout.write("".join(_written(rows, args.output)))
+    return 0
+
+
+def _row(model: Model, found: Speed, touched: int, bandwidth: float, compiled: float) -> dict[str, Any]:
+    import jax
+
+    import jaxllama
+
+    test = found.test
+    only_writes = test.generated and not test.prompt
+    return {
+        "build": f"jaxllama {jaxllama.__version__}",
+        "model_filename": str(model.file.path),
+        "model_type": f"{model.config.architecture} {_commonest(model)}",
+        "model_size": sum(t.nbytes for t in model.file.tensors.values()),
+        "model_n_params": sum(t.size for t in model.file.tensors.values()),
+        "backend": jax.default_backend().upper(),
+        "n_threads": os.cpu_count() or 1,
+        "n_batch": model.n_batch,
+        "type_k": model.cache_type,
+        "n_prompt": test.prompt,
+        "n_gen": test.generated,
+        "n_depth": test.depth,
+        "test": test.name,
+        "avg_ts": found.mean,
+        "stddev_ts": found.deviation,
+        "samples_ts": found.rates,
+        "compile_s": compiled,
+        "peak_memory": _peak_memory(),
+        "memory_bandwidth": bandwidth,
+        "bandwidth_share": found.mean * touched / bandwidth if only_writes else None,
+    }
+
+
+def _peak_memory() -> int:
+    """The most bytes this process has had in memory; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _commonest(model: Model) -> str:
+    sizes: dict[str, int] = {}
+    for tensor in model.file.tensors.values():
+        sizes[tensor.type.name] = sizes.get(tensor.type.name, 0) + tensor.size
+    return max(sizes, key=lambda name: sizes[name])
+
+
+def _written(rows: list[dict[str, Any]], output: str) -> Iterable[str]:
+    if output == "json":
+        yield json.dumps(rows, indent=2) + "\n"
+    elif output == "jsonl":
+        yield from (json.dumps(row) + "\n" for row in rows)
+    elif output == "md":
+        yield from _markdown(rows)
+    else:
+        plain = [{key: value for key, value in row.items() if key != "samples_ts"} for row in rows]
+        if output == "csv":
+            text = io.StringIO()
+            writer = csv.DictWriter(text, plain[0], quoting=csv.QUOTE_ALL, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(plain)
+            yield text.getvalue()
+        else:
+            yield from _sql(plain)
+
+
+def _markdown(rows: list[dict[str, Any]]) -> Iterable[str]:
+    head = ("model", "size", "params", "backend", "threads", "test", "t/s", "compile", "peak", "of bandwidth")
+    yield "| " + " | ".join(head) + " |\n| " + " | ".join("---" if name in head[:1] else "---:" for name in head) + " |\n"
+    for r in rows:
+        share = "" if r["bandwidth_share"] is None else f"{100 * r['bandwidth_share']:.0f} %"
+        cells = [r["model_type"], f"{r['model_size'] / 2**20:.2f} MiB", f"{r['model_n_params'] / 1e6:.2f} M", r["backend"], str(r["n_threads"]), r["test"]]
+        cells += [f"{r['avg_ts']:.2f} ± {r['stddev_ts']:.2f}", f"{r['compile_s']:.1f} s", f"{r['peak_memory'] / 2**20:.0f} MiB", share]
+        yield "| " + " | ".join(cells) + " |\n"
+
+
+def _sql(rows: list[dict[str, Any]]) -> Iterable[str]:
+    def literal(value: Any) -> str:
+        if value is None:
+            return "NULL"
+        return str(value) if isinstance(value, (int, float)) else "'" + str(value).replace("'", "''") + "'"
+
+    kinds = {key: "TEXT" if isinstance(value, str) else "INTEGER" if isinstance(value, int) else "REAL" for key, value in rows[0].items()}
+    yield "CREATE TABLE IF NOT EXISTS jaxllama_bench (\n" + ",\n".join(f"  {key} {kind}" for key, kind in kinds.items()) + "\n);\n"
+    for row in rows:
+        yield f"INSERT INTO jaxllama_bench ({', '.join(row)}) VALUES ({', '.join(map(literal, row.values()))});\n"

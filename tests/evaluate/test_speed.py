@@ -1,0 +1,76 @@
+"""The measuring of speed: what is counted, and the tables it is written in. How fast it is, is nobody's business here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+
+import pytest
+
+from jaxllama.cli.bench import numbers
+from jaxllama.cli.main import main
+from jaxllama.evaluate.speed import Speed, SpeedTest, measure
+
+
+def test_names_and_counts():
+    assert [SpeedTest(*t).name for t in ((512, 0), (0, 128), (16, 8, 1024))] == ["pp512", "tg128", "pp16+tg8 @ d1024"]
+    assert SpeedTest(16, 8, 100, 3).tokens == 72
+    speed = Speed(SpeedTest(10, 0), (1.0, 2.0))
+    assert speed.rates == [10, 5]
+    assert speed.mean == 7.5
+    assert speed.deviation == pytest.approx(3.5355, abs=1e-4)
+
+
+def test_a_test_runs_as_often_as_asked(story_model):
+    found = measure(story_model, SpeedTest(5, 3, 4, 2), repeats=2, warmup=False)
+    assert len(found.seconds) == 2
+    assert all(s > 0 for s in found.seconds)
+
+
+def test_tests_that_make_no_sense(story_model):
+    for test in (SpeedTest(0, 0), SpeedTest(1, -1), SpeedTest(1, 0, slots=0)):
+        with pytest.raises(ValueError, match="a test needs tokens"):
+            measure(story_model, test)
+    with pytest.raises(ValueError, match="pp4000 needs a context of 4032 tokens"):
+        measure(story_model, SpeedTest(4000, 0))
+
+
+def test_lists_of_numbers():
+    assert numbers("512") == [512]
+    assert numbers("1,8-10,128-512+128,1-64*4") == [1, 8, 9, 10, 128, 256, 384, 512, 1, 4, 16, 64]
+    for text in ("", "x", "1-", "1-8+0", "1-8*1", "0-8*2"):
+        with pytest.raises(ValueError, match=r"expected numbers|never ends"):
+            numbers(text)
+
+
+@pytest.fixture(scope="module")
+def fast() -> list[str]:
+    return ["bench", "-p", "8", "-n", "2", "-r", "1", "--no-warmup", "--no-compile-cache"]
+
+
+def test_every_kind_of_table(fast, capsys):
+    assert main([*fast, "-pg", "4,2"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[6].strip() for line in table] == ["test", "---:", "pp8", "tg2", "pp4+tg2"]
+    assert main([*fast, "-o", "json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["n_prompt"], second["n_gen"]) == (8, 2)
+    assert second["bandwidth_share"] > 0
+    assert first["bandwidth_share"] is None
+    assert main([*fast, "-n", "0", "-o", "csv"]) == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert row["test"] == "pp8"
+    assert main([*fast, "-o", "sql"]) == 0
+    with sqlite3.connect(":memory:") as database:
+        database.executescript(capsys.readouterr().out)
+        assert database.execute("SELECT test FROM jaxllama_bench").fetchall() == [("pp8",), ("tg2",)]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [(["-o", "xml"], "expected one of md, csv"), (["-pg", "3"], "expected PP,TG"), (["-p", "0", "-n", "0"], "nothing to measure")],
+)
+def test_wrong_ways_to_measure(fast, extra, message, capsys):
+    assert main([*fast, *extra]) == 1
+    assert message in capsys.readouterr().err
