@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -49,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     console = Console(stderr=True)
     prompt = read_prompt(args)
+    sampling = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed", "ignore_eos")}
+    check_sampling(sampling)
+    if args.n_predict == 0:
+        raise ValueError("-n: expected a positive number of tokens, or -1 for no limit, found 0")
     model = load_model(args, console, n_ctx=args.n_ctx)
     loaded = time.perf_counter()
     ids = model.encode(prompt)
@@ -64,12 +68,7 @@ def run(args: argparse.Namespace) -> int:
             ids,
             n_predict=max(args.n_predict, -1),  # llama.cpp's -2 (until the context is full) is what -1 does here
             stop=[args.stop] if args.stop else [],
-            temperature=args.temperature,
-            top_k=args.top_k,
-            top_p=args.top_p,
-            min_p=args.min_p,
-            seed=args.seed,
-            ignore_eos=args.ignore_eos,
+            **sampling,
         ):
             write(piece.text)
             last = piece
@@ -81,6 +80,13 @@ def run(args: argparse.Namespace) -> int:
     if last is not None and last.reason == "context":
         console.print(f"stopped: the context of {model.n_ctx} tokens is full (-c makes it larger)", highlight=False)
     return 130 if interrupted else 0
+
+
+def check_sampling(sampling: dict[str, Any]) -> None:
+    """Raise a ValueError for sampling parameters that make no sense, before a large file is read."""
+    from jaxllama import make_sampling
+
+    make_sampling(1, **{name: value for name, value in sampling.items() if name not in ("seed", "ignore_eos")})
 
 
 def write(text: str) -> None:

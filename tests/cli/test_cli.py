@@ -76,7 +76,7 @@ def test_a_full_context_says_so(capsys):
         (["run", "--override-kv", "nonsense"], "--override-kv"),
         (["run", "--override-kv", "general.architecture=str:marsian"], "gemma2, llama, qwen2, qwen3"),
         (["run", "-p", "a " * 500, "-c", "16"], "the context holds 16"),
-        (["run", "-ctk", "q4_0"], "no cache type"),
+        (["run", "-ctk", "q4_0"], "-ctk: expected one of"),
         (["inspect", "nowhere.gguf"], "nowhere.gguf"),
         (["inspect", __file__], "expected GGUF"),
     ],
@@ -266,3 +266,13 @@ def test_perplexity_and_divergence(tmp_path, monkeypatch, capsys):
     assert "--kl-divergence needs --kl-divergence-base FILE" in capsys.readouterr().err
     assert main(["perplexity", "-f", "base.kld", "--winogrande", "--hellaswag"]) == 1
     assert "exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [(["-b", "0"], "-b: expected"), (["-ctk", "q9"], "-ctk: expected"), (["--temp", "nan"], "finite"), (["-n", "0"], "-n: expected")]
+)
+def test_bad_values_are_told_before_anything_is_read(option, message, capsys):
+    assert main(["run", "-m", "no-such-file.gguf", *option]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert not captured.out
