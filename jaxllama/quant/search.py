@@ -2,7 +2,7 @@
 
 The first axis of every array holds the numbers of a group (and has size 1 where there is one for the group); the other axes are groups side by side, which
 is what the compiler vectorises. `weight` says how much the square of each number's error counts. The candidates are those of llama.cpp, so the results are
-too, up to rounding in the last bit.
+too, but for near ties.
 
 Source: ggml's make_qx_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants, make_q3_quants.
 """
