@@ -40,12 +40,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out; returns the exit status."""
-    from jaxllama.quant.mixtures import Choices, file_type
+    from jaxllama.quant.mixtures import Choices
     from jaxllama.quant.quantize_file import plan_file, write_plan
 
     console = Console(stderr=True)
-    source, target, kind, threads = _positional(args.arguments)
-    name = kind if kind == "COPY" else file_type(kind)
+    source, target, name, threads = _positional(args.arguments)
     target = target or source.with_name(f"ggml-model-{name}.gguf")
     if args.include_weights and args.exclude_weights:
         raise ValueError("--include-weights and --exclude-weights cannot be used together")

@@ -235,7 +235,7 @@ def _mixed(tensor: Given, category: str, model: ModelFacts, kind: str, choices: 
             experts = experts and category in counters.ffn
         return "MXFP4" if experts else "Q8_0"
     if category == "token_embd":
-        return choices.token_embedding or _token_embedding(kind)
+        return _token_embedding(kind)
     if category == "v":
         counters.v += 1
         return _value_projection(model, kind, counters.v - 1, n_v, importance)

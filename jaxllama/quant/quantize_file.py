@@ -193,7 +193,7 @@ def _importance_of(file: GGUFFile, matrix: ImportanceMatrix, tensor: Tensor) -> 
 
 
 def numbers(file: GGUFFile, tensor: Tensor, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """Rows of a tensor (all its leading axes counted as one) as f32[rows, columns]."""
+    """Rows of a tensor (all its leading axes counted as one), [rows, columns]: f16 and bf16 as the file has them, everything else f32."""
     rows = file.data(tensor.name).reshape(-1, tensor.shape[-1] // tensor.type.weights * tensor.type.bytes)[start:stop]
     byte_order = file.shards[tensor.shard].byte_order
     if tensor.type.name in ("F32", "F16", "BF16") and byte_order == "<":

@@ -9,7 +9,7 @@ Source: ggml's make_qx_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quant
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +83,26 @@ def furthest(x: Array) -> Array:
     return found
 
 
+def best_fit(attempt: Callable[[Array], tuple[Array, Array]], first: float, others: Callable[[Array], Array], count: int) -> Array:
+    """The least-squares scale of the attempt that fits best.
+
+    Args:
+        attempt: what is tried -> sums of weight * x * value and of weight * value^2, for the values that x is rounded to then.
+        first: what is tried first; another must be better to take its place.
+        others: number 0 .. count - 1 -> what else is tried.
+    """
+
+    def better(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+        dot, square = attempt(others(i))
+        found = dot * inverse(square)
+        improved = (square > 0) & (dot * dot > best[1] * square)
+        return jnp.where(improved, found, best[0]), jnp.where(improved, found * dot, best[1])
+
+    dot, square = attempt(jnp.float32(first))
+    scale = dot * inverse(square)
+    return lax.fori_loop(0, count, better, (scale, scale * dot))[0]
+
+
 def symmetric(x: Array, weight: Array, limit: int) -> Array:
     """The scale s for codes -limit .. limit - 1, from the largest number's own and eighteen scales around it."""
     largest = furthest(x)
@@ -92,16 +112,7 @@ def symmetric(x: Array, weight: Array, limit: int) -> Array:
         codes = jnp.clip(jnp.round((limit + offset) * inverted * x), -limit, limit - 1)
         return (weighted * codes).sum(0, keepdims=True), (weight * codes * codes).sum(0, keepdims=True)
 
-    def better(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
-        scale, score = best
-        dot, square = attempt(0.1 * (i - 9).astype(jnp.float32))
-        found = dot * inverse(square)
-        improved = (square > 0) & (dot * dot > score * square)
-        return jnp.where(improved, found, scale), jnp.where(improved, found * dot, score)
-
-    dot, square = attempt(jnp.float32(0))
-    scale = dot * inverse(square)
-    scale, _ = lax.fori_loop(0, 19, better, (scale, scale * dot))
+    scale = best_fit(attempt, 0.0, lambda i: 0.1 * (i - 9).astype(jnp.float32), 19)
     return jnp.where(jnp.abs(largest) < TINY, 0.0, scale)
 
 

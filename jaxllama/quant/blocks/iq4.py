@@ -20,11 +20,10 @@ from itertools import pairwise
 
 import jax.numpy as jnp
 from einops import rearrange
-from jax import lax
 
 from ..block import Array, BlockFormat, Group, Part, nibbles_of, shift_right
 from ..packing import as_f16, fields, nibbles, to_bytes
-from ..search import TINY, by_group, furthest, inverse, mean_square, weight_of
+from ..search import TINY, best_fit, by_group, furthest, inverse, mean_square, weight_of
 
 VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
@@ -54,19 +53,11 @@ def _scale(x: Array, weight: Array) -> Array:
     """The best of sixteen scales for groups [32, ...]."""
     largest = furthest(x)
 
-    def attempt(level: Array | float) -> tuple[Array, Array]:
+    def attempt(level: Array) -> tuple[Array, Array]:
         value = _nearest(level * inverse(largest) * x)[1]
         return (weight * value * x).sum(0, keepdims=True), (weight * value * value).sum(0, keepdims=True)
 
-    def better(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
-        dot, square = attempt((i - 7 + VALUES[0]).astype(jnp.float32))
-        found = dot * inverse(square)
-        improved = (square > 0) & (dot * dot > best[1] * square)
-        return jnp.where(improved, found, best[0]), jnp.where(improved, found * dot, best[1])
-
-    dot, square = attempt(-float(VALUES[0]))
-    scale = dot * inverse(square)
-    scale, _ = lax.fori_loop(0, 15, better, (scale, scale * dot))
+    scale = best_fit(attempt, -float(VALUES[0]), lambda i: (i - 7 + VALUES[0]).astype(jnp.float32), 15)
     return jnp.where(jnp.abs(largest) < TINY, 0.0, scale)
 
 
