@@ -44,16 +44,34 @@ def shared_scale(scales: Array, limit: int) -> tuple[Array, Array]:
     return largest / limit, jnp.clip(jnp.round(limit * inverse(largest) * scales), 0, limit)
 
 
+def scales_with_minima(
+    groups: Array, plain: Array, weight: Array | None, *, limit: int, top: int, attempts: Sequence[float], absolute: bool = False
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Fit groups of numbers [K, S, N] whose scales and minima share a scale each, x = d * scale * code - dmin * minimum.
+
+    Args:
+        plain: how much an error counts where no importance is known; `weight` where one is, else None.
+        limit: the highest code; `top` the highest code of a scale or minimum.
+        attempts, absolute: of `affine`, where no importance is known.
+
+    Returns:
+        The bytes of d and of dmin, uint8[2, N] each; codes of scales and minima [S, N]; codes of the numbers [K, S, N].
+    """
+    if weight is None:
+        scale, minimum = affine(groups, plain, limit, attempts, absolute=absolute)
+        (d, scales), (dmin, minima) = shared_scale(scale[0], top), shared_scale(minimum[0], top)
+    else:
+        scale, minimum = affine(groups, weight, limit, IMPORTANCE_ATTEMPTS)
+        (d, scales), (dmin, minima) = (positive(v[0], weight.sum(0), top) for v in (scale, minimum))
+    (d_bytes, d), (dmin_bytes, dmin) = as_f16(d), as_f16(dmin)
+    codes = jnp.clip(jnp.round((groups + (dmin * minima)[None]) * inverse(d * scales)[None]), 0, limit)
+    return d_bytes, dmin_bytes, scales, minima, codes
+
+
 def quantize_256(x: Array, importance: Array | None, limit: int, attempts: Sequence[float]) -> tuple[Array, Array]:
     """The first 16 bytes of a block and its codes [256, N], 0 .. limit, of numbers [256, N]."""
     groups = by_group(x, 32)
-    if importance is None:
-        scale, minimum = affine(groups, jnp.sqrt(mean_square(groups)) + jnp.abs(groups), limit, attempts)
-        (d, scales), (dmin, minima) = shared_scale(scale[0], 63), shared_scale(minimum[0], 63)
-    else:
-        weight = by_group(weight_of(x, importance, 2 * mean_square(x)), 32)
-        scale, minimum = affine(groups, weight, limit, IMPORTANCE_ATTEMPTS)
-        (d, scales), (dmin, minima) = (positive(v[0], weight.sum(0), 63) for v in (scale, minimum))
-    (d_bytes, d), (dmin_bytes, dmin) = as_f16(d), as_f16(dmin)
-    codes = jnp.clip(jnp.round((groups + (dmin * minima)[None]) * inverse(d * scales)[None]), 0, limit)
+    plain = jnp.sqrt(mean_square(groups)) + jnp.abs(groups)
+    weight = None if importance is None else by_group(weight_of(x, importance, 2 * mean_square(x)), 32)
+    d_bytes, dmin_bytes, scales, minima, codes = scales_with_minima(groups, plain, weight, limit=limit, top=63, attempts=attempts)
     return jnp.concatenate([d_bytes, dmin_bytes, pack(scales, minima)]), rearrange(codes, "k s n -> (s k) n")

@@ -15,9 +15,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from ..block import Array, BlockFormat, Group, Part, bits
-from ..packing import as_f16
-from ..search import IMPORTANCE_ATTEMPTS, affine, by_group, inverse, mean_square, positive, weight_of
-from .k_scales import shared_scale
+from ..search import by_group, mean_square, weight_of
+from .k_scales import scales_with_minima
 from .sixteenths import ORDER, SIZES, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
 
 ATTEMPTS = tuple(-0.5 + 0.1 * i for i in range(16))
@@ -36,15 +35,8 @@ def groups(parts: Mapping[str, Array]) -> list[Group]:
 
 def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Array:
     groups = by_group(x, 16)
-    if importance is None:
-        scale, minimum = affine(groups, jnp.abs(groups), 3, ATTEMPTS, absolute=True)
-        (d, scales), (dmin, minima) = shared_scale(scale[0], 15), shared_scale(minimum[0], 15)
-    else:
-        weight = by_group(weight_of(x, importance, mean_square(x)), 16)
-        scale, minimum = affine(groups, weight, 3, IMPORTANCE_ATTEMPTS)
-        (d, scales), (dmin, minima) = (positive(v[0], weight.sum(0), 15) for v in (scale, minimum))
-    (d_bytes, d), (dmin_bytes, dmin) = as_f16(d), as_f16(dmin)
-    codes = jnp.clip(jnp.round((groups + (dmin * minima)[None]) * inverse(d * scales)[None]), 0, 3)
+    weight = None if importance is None else by_group(weight_of(x, importance, mean_square(x)), 16)
+    d_bytes, dmin_bytes, scales, minima, codes = scales_with_minima(groups, jnp.abs(groups), weight, limit=3, top=15, attempts=ATTEMPTS, absolute=True)
     scale_bytes = (scales + 16 * minima).astype(jnp.uint8)
     return jnp.concatenate([scale_bytes, pack_pairs_of_bits(in_order(codes)), d_bytes, dmin_bytes])
 
