@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .decode import Programs, Sampling, Session, Stop, Timings, make_sampling, prefill_prompts, stream_tokens
-from .decode.shapes import bucket_for, chunks
+from .decode.shapes import bucket_for, padded_chunks
 from .formats.gguf import Field, GGUFFile, open_gguf
 from .hub import find_model
 from .models import Config, Params, forward, init_state, load_params, read_config
@@ -117,11 +117,9 @@ class Model:
         n_ctx = max(self.n_ctx, len(ids))  # not the prompt's length: every length would be another program
         state = init_state(self.config, 1, n_ctx=n_ctx, padding=bucket_for(n_ctx, self.n_batch), cache_type=self.cache_type)
         rows = []
-        for start, stop, bucket in chunks(len(ids), self.n_batch):
-            padded = np.zeros((1, bucket), np.int32)
-            padded[0, : stop - start] = ids[start:stop]
+        for padded, counts in padded_chunks([ids], self.n_batch):
             found, state = self.programs(_jit_forward, self.params, state, jnp.asarray(padded), config=self.config)
-            rows.append(np.asarray(found[0, : stop - start]))
+            rows.append(np.asarray(found[0, : counts[0]]))
         return np.concatenate(rows)
 
     def stream(self, prompt: Prompt, *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any) -> Iterator[Piece]:

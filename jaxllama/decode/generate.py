@@ -15,7 +15,7 @@ from jaxllama.models import Config, DecodeState, Params, init_state
 from .loop import Emitted, Run, Stop, jit_begin, jit_decode_loop
 from .programs import Programs
 from .sampling import Sampling
-from .shapes import LOOP_TOKENS, bucket_for, chunks
+from .shapes import LOOP_TOKENS, bucket_for, padded_chunks
 from .step import jit_prefill
 
 DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows smoothly and the host costs little
@@ -87,21 +87,15 @@ def prefill_prompts(
     slots = len(prompts)
     padding = bucket_for(min(n_ctx, n_batch), n_batch)  # of the largest chunk there can be, whatever this prompt's length: the loop compiles for this size
     state = init_state(config, slots, n_ctx=n_ctx, padding=padding, cache_type=cache_type)
-    lengths = np.asarray([len(p) for p in prompts])
     compiled, start = programs.seconds, time.perf_counter()
     logits = None
-    for begin, stop, bucket in chunks(longest, n_batch):
-        tokens = np.zeros((slots, bucket), np.int32)
-        for row, prompt in zip(tokens, prompts, strict=True):
-            piece = prompt[begin:stop]
-            row[: len(piece)] = piece
-        counts = np.clip(lengths - begin, 0, stop - begin).astype(np.int32)
+    for tokens, counts in padded_chunks(prompts, n_batch):
         new, state = programs(jit_prefill, params, state, jnp.asarray(tokens), jnp.asarray(counts), config=config)
         logits = new if logits is None else jnp.where(jnp.asarray(counts > 0)[:, None], new, logits)
     assert logits is not None
     jax.block_until_ready(logits)
     seconds = time.perf_counter() - start - (programs.seconds - compiled)
-    return Session(state, logits, Timings(prompt_tokens=int(lengths.sum()), prompt_seconds=seconds))
+    return Session(state, logits, Timings(prompt_tokens=sum(map(len, prompts)), prompt_seconds=seconds))
 
 
 def stream_tokens(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 PROMPT_BUCKETS = (8, 32, 128, 512)
 FILLED = 0.75  # a chunk is padded to a bucket when it fills this much of it; else it is cut into smaller ones
@@ -32,3 +34,14 @@ def chunks(length: int, n_batch: int = PROMPT_BUCKETS[-1]) -> Iterator[tuple[int
         stop = start + min(left, bucket)
         yield start, stop, bucket
         start = stop
+
+
+def padded_chunks(rows: Sequence[Sequence[int]] | np.ndarray, n_batch: int = PROMPT_BUCKETS[-1]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Token rows of any lengths in pieces that programs are compiled for: tokens int32[B, bucket], padded with zeros, and how many of each count, int32[B]."""
+    lengths = np.asarray([len(row) for row in rows])
+    for start, stop, bucket in chunks(int(lengths.max()), n_batch):
+        tokens = np.zeros((len(rows), bucket), np.int32)
+        for padded, row in zip(tokens, rows, strict=True):
+            piece = row[start:stop]
+            padded[: len(piece)] = piece
+        yield tokens, np.clip(lengths - start, 0, stop - start).astype(np.int32)

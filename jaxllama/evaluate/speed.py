@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxllama.decode import Run, Stop, fork, jit_decode_loop, jit_prefill, make_sampling
-from jaxllama.decode.shapes import LOOP_TOKENS, bucket_for, chunks
+from jaxllama.decode.shapes import LOOP_TOKENS, bucket_for, padded_chunks
 from jaxllama.models import DecodeState, init_state
 from jaxllama.models.parameters import leaves
 
@@ -80,30 +81,40 @@ def measure(model: Model, test: SpeedTest, *, repeats: int = 5, warmup: bool = T
     Raises:
         ValueError: the test asks for nothing, or for more than the context holds.
     """
-    if test.prompt < 0 or test.generated < 0 or test.depth < 0 or test.prompt + test.generated == 0 or test.slots < 1 or repeats < 1:
-        raise ValueError(f"a test needs tokens to read or to write, and at least one slot and one run, not {test} and {repeats} runs")
+    if repeats < 1:
+        raise ValueError(f"a test needs at least one run, not {repeats}")
+    run = stopwatch(model, test)
+    return Speed(test, tuple([run() for _ in range(repeats + warmup)][warmup:]))
+
+
+def stopwatch(model: Model, test: SpeedTest) -> Callable[[], float]:
+    """Read what comes before a test; the function returned runs the test once and returns its seconds. It can run as often as one likes.
+
+    Raises:
+        ValueError: as `measure`.
+    """
+    if test.prompt < 0 or test.generated < 0 or test.depth < 0 or test.prompt + test.generated == 0 or test.slots < 1:
+        raise ValueError(f"a test needs tokens to read or to write, and at least one slot, not {test}")
     if test.room > model.n_ctx:
         raise ValueError(f"{test.name} needs a context of {test.room} tokens, this one has {model.n_ctx}")
     rng = np.random.default_rng(0)
     depth, prompt = (rng.integers(0, min(_TOKENS, model.config.n_vocab), (test.slots, n)).astype(np.int32) for n in (test.depth, test.prompt))
     state = init_state(model.config, test.slots, n_ctx=model.n_ctx, padding=bucket_for(model.n_ctx, model.n_batch), cache_type=model.cache_type)
     start_state = jax.block_until_ready(_read(model, state, depth))
-    seconds = []
-    for _ in range(repeats + warmup):
+
+    def run() -> float:
         state = jax.block_until_ready(fork(start_state))
         compiled, start = model.programs.seconds, time.perf_counter()
         state = jax.block_until_ready(_read(model, state, prompt))
         _write(model, state, test.generated)
-        seconds.append(time.perf_counter() - start - (model.programs.seconds - compiled))
-    return Speed(test, tuple(seconds[warmup:]))
+        return time.perf_counter() - start - (model.programs.seconds - compiled)
+
+    return run
 
 
 def _read(model: Model, state: DecodeState, tokens: np.ndarray) -> DecodeState:
-    for start, stop, bucket in chunks(tokens.shape[1], model.n_batch):
-        padded = np.zeros((len(tokens), bucket), np.int32)
-        padded[:, : stop - start] = tokens[:, start:stop]
-        counts = jnp.full(len(tokens), stop - start, jnp.int32)
-        _, state = model.programs(jit_prefill, model.params, state, jnp.asarray(padded), counts, config=model.config)
+    for padded, counts in padded_chunks(tokens, model.n_batch):
+        _, state = model.programs(jit_prefill, model.params, state, jnp.asarray(padded), jnp.asarray(counts), config=model.config)
     return state
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxllama.decode.shapes import bucket_for, chunks
+from jaxllama.decode.shapes import bucket_for, padded_chunks
 from jaxllama.layers.watch import Watch
 from jaxllama.models import Config, DecodeState, Params, init_state
 from jaxllama.models.forward import hidden, project
@@ -84,16 +84,15 @@ def _pieces(model: Model, windows: np.ndarray, *, watched: bool, output: bool) -
     # A whole batch is one dispatch: with several windows in it, each has as many tokens of a piece as all have slots.
     piece = max(1, min(length, model.n_batch // slots))
     state = init_state(model.config, slots, n_ctx=length, padding=bucket_for(piece, model.n_batch), cache_type=model.cache_type)
-    for start, stop, bucket in chunks(length, piece):
-        padded = np.zeros((slots, bucket), np.int32)
-        padded[:, : stop - start] = windows[:, start:stop]
-        arguments = model.params, state, jnp.asarray(padded), jnp.asarray(stop - start, jnp.int32)
+    for padded, counts in padded_chunks(windows, piece):
+        count = int(counts[0])
+        arguments = model.params, state, jnp.asarray(padded), jnp.asarray(count, jnp.int32)
         seen: dict = {}
         if watched:
             x, state, seen = model.programs(_watch, *arguments, config=model.config, output=output)
         else:
             x, state = model.programs(_read, *arguments, config=model.config)
-        yield x[:, : stop - start], seen
+        yield x[:, :count], seen
 
 
 @partial(jax.jit, static_argnames=("config",))
