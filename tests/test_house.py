@@ -12,8 +12,9 @@ PACKAGE = Path(jaxllama.__file__).parent
 MAY_IMPORT = {
     "formats": set(),
     "text": {"formats"},
-    "quant": {"formats"},
-    "layers": {"quant"},
+    "kernels": set(),
+    "quant": {"formats", "kernels"},
+    "layers": {"quant", "kernels"},
     "models": {"formats", "quant", "layers"},
     "decode": {"models", "layers"},
     "evaluate": {"formats", "layers", "models", "decode", "api"},

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
 
+from . import attention_kernel
+
 BLOCK = 128  # cache positions that are attended to at a time
 FULL = 2**30  # a window wider than any context: no window
 _MASKED = -1e30  # finite, so that a block without a visible position gives 0 and not NaN
@@ -33,8 +35,8 @@ def attend(
 ) -> jax.Array:
     """Causal attention of T new positions to everything before them, in float32.
 
-    Softmax is accumulated block by block (Milakov and Gimelshein, 2018), from the first block that any slot's window reaches to the last that is filled:
-    the time follows the tokens in the cache, not its size.
+    Softmax is accumulated block by block (Milakov and Gimelshein, 2018), from the first block that a slot's window reaches to the last that is filled: the time
+    follows the tokens in the cache, not its size. A kernel does it where there is one, `attend_plain` elsewhere.
 
     Args:
         q: f32[B, T, N, H], rotated.
@@ -48,6 +50,15 @@ def attend(
     Returns:
         f32[B, T, N, H].
     """
+    there_is_one = jax.default_backend() == "cpu" and attention_kernel.available(q.shape[-1], keys.dtype)
+    way = attention_kernel.attend if there_is_one else attend_plain
+    return way(q, keys, values, layer, positions, window=window, scale=scale, softcap=softcap)
+
+
+def attend_plain(
+    q: jax.Array, keys: jax.Array, values: jax.Array, layer: jax.Array, positions: jax.Array, *, window: jax.Array, scale: float, softcap: float = 0.0
+) -> jax.Array:
+    """`attend` in plain jnp."""
     slots, length, _, _ = q.shape
     kv_heads, capacity, head = keys.shape[2:]
     rows = rearrange(q, "b t (k g) h -> b k (g t) h", k=kv_heads)

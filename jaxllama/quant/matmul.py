@@ -2,9 +2,10 @@
 
 The formulations:
 - `kernel_rows` (kernels.cpu): few rows of activations, on processors that it knows. Every weight is read once and multiplied with int8 activations.
+- `dense_rows` (kernels.cpu): the same for F32, F16 and BF16, in float32.
 - `integer_rows`: the same arithmetic in plain jnp, everywhere.
 - `unpacked`: many rows. A matrix is unpacked into a temporary (bf16 where the processor multiplies bf16, else f32) for XLA's own matrix product.
-- `dense`: F32, F16, BF16 and the other formats without blocks need no unpacking.
+- `dense`: F32, F16, BF16 and the other formats without blocks, in plain jnp.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
 
+from jaxllama.kernels.processor import has_bf16_products, has_matrix_units
+
 from .activations import GROUP, quantize_activations
 from .block import LANES, Array, BlockFormat
 from .blocks import FORMATS
 from .dequantize import group_values
 from .kernels import cpu
+from .kernels.dense import DENSE_FORMATS
 from .kernels.formats import KERNEL_FORMATS
-from .processor import has_bf16_products, has_matrix_units
 from .qtensor import QTensor
 from .transposed import transposed_product
 
@@ -131,6 +134,7 @@ class Rule(NamedTuple):
     platforms: tuple[str, ...] = ()  # empty: all
     max_rows: int | None = None
     formats: tuple[str, ...] = ()  # empty: all packed formats
+    width: int = 1  # columns must be a multiple of it
     exact: bool | None = None  # None: either way
 
 
@@ -141,11 +145,14 @@ def _fast_dtype() -> jnp.dtype:
 
 def _table() -> tuple[Rule, ...]:
     """First match wins. New kernels are rows of this table."""
-    kernels = ()
+    kernels = dense_kernels = ()
     if cpu.available():
         # Matrix units (AMX) multiply bf16 faster than the kernel multiplies int8; without them the kernel is ahead at any number of rows.
-        kernels = (Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=16 if has_matrix_units() else None, formats=tuple(KERNEL_FORMATS)),)
+        most = 16 if has_matrix_units() else None
+        kernels = (Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=most, formats=tuple(KERNEL_FORMATS)),)
+        dense_kernels = (Rule(cpu.dense_rows, platforms=("cpu",), max_rows=most, formats=tuple(DENSE_FORMATS), width=16),)
     return (
+        *dense_kernels,
         Rule(dense, formats=tuple(name for name, format_ in FORMATS.items() if format_.dense)),
         Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),
         *kernels,
@@ -154,13 +161,14 @@ def _table() -> tuple[Rule, ...]:
     )
 
 
-def formulation(platform: str, rows: int, format: str, exact: bool) -> Formulation:
+def formulation(platform: str, rows: int, format: str, exact: bool, columns: int = 256) -> Formulation:
     """The entry of the table for a product."""
     for rule in _table():
         if (
             (not rule.platforms or platform in rule.platforms)
             and (rule.max_rows is None or rows <= rule.max_rows)
             and (not rule.formats or format in rule.formats)
+            and columns % rule.width == 0
             and rule.exact in (None, exact)
         ):
             return rule.run
@@ -169,7 +177,7 @@ def formulation(platform: str, rows: int, format: str, exact: bool) -> Formulati
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _product(x: Array, weight: QTensor, index: Array | int, exact: bool) -> Array:
-    return formulation(jax.default_backend(), x.shape[0], weight.format, exact)(x, weight, index)
+    return formulation(jax.default_backend(), x.shape[0], weight.format, exact, weight.shape[2])(x, weight, index)
 
 
 def _forwards(x: Array, weight: QTensor, index: Array | int, exact: bool) -> tuple[Array, tuple[QTensor, Array | int]]:

@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..block import BlockFormat
-from .frame import BATCHES, BLOCKS, POINTERS
-from .frame import TILES as TILE_COUNT
-from .ir import Function
+from jaxllama.kernels.frame import Buffer, Kernel, Work
+from jaxllama.kernels.instructions import InstructionSet
+from jaxllama.kernels.ir import Function
+
+from ..block import LANES, BlockFormat
 
 V32, VF = "<16 x i32>", "<16 x float>"
+
+
+def splat(value: int) -> str:
+    """The constant <16 x i32> of one unsigned value."""
+    return "<" + ", ".join([f"i32 {value - 2**32 if value >= 2**31 else value}"] * 16) + ">"
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ class Group:
 class Block:
     """One block of one tile while its code is written: loads of its parts, and the few operations that formats need."""
 
-    def __init__(self, f: Function, format_: BlockFormat, pointers: Mapping[str, str]):
-        self.f, self._format, self._pointers = f, format_, pointers
+    def __init__(self, f: Function, instructions: InstructionSet, pointers: Mapping[str, str]):
+        self.f, self._instructions, self._pointers = f, instructions, pointers
 
     def word(self, part: str, item: int) -> str:
         """Word `item` of a part, of all 16 rows."""
@@ -48,7 +54,7 @@ class Block:
         return self.f.let(f"fpext <16 x half> {self.f.load('<16 x half>', self._pointers[part])} to {VF}")
 
     def splat(self, value: int) -> str:
-        return "<" + ", ".join([f"i32 {value - 2**32 if value >= 2**31 else value}"] * 16) + ">"
+        return splat(value)
 
     def op(self, name: str, a: str, b: int | str) -> str:
         """An operation on words; a number stands for a vector of it."""
@@ -74,10 +80,7 @@ class Block:
 
     def look_up(self, table: Sequence[int], codes: str) -> str:
         """table[code] for the four codes of each word, from 0 to 15; the values are unsigned bytes."""
-        values = ", ".join(f"i8 {v - 256 if v > 127 else v}" for v in [*table] * 4)
-        index = self.f.let(f"bitcast {V32} {codes} to <64 x i8>")
-        found = self.f.let(f"call <64 x i8> @llvm.x86.avx512.pshuf.b.512(<64 x i8> <{values}>, <64 x i8> {index})")
-        return self.f.let(f"bitcast <64 x i8> {found} to {V32}")
+        return self._instructions.look_up(self.f, table, codes)
 
 
 @dataclass(frozen=True)
@@ -95,70 +98,86 @@ class KernelFormat:
     offset: int = 0
 
 
-def product(f: Function, format_: BlockFormat, kernel: KernelFormat, rows: int) -> None:
-    """The body of `tiles` (see `frame`): 16 rows of weights a tile with one batch of `rows` rows of activations after the other.
+_DECLARATIONS = "declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)"
 
-    Operands after the parts: codes s8[batches, rows, columns], scales f32[batches, rows, columns / 32], and a correction for each group of weights,
-    [batches, rows, columns / size]: with an offset, s32, what the sum of products begins with (minus the offset times the sum of the activation codes); with
-    minima, f32, what a minimum is multiplied with (minus the sum of the activations).
+
+def product(format_: BlockFormat, kernel: KernelFormat, rows: int, instructions: InstructionSet) -> Kernel:
+    """The product of packed weights and batches of `rows` rows of activations. A unit is a tile: 16 rows of weights.
+
+    Operands: the parts of the weight, [S, T, B, count, 16] each; codes s8[batches, rows, columns]; scales f32[batches, rows, columns / 32]; a correction for
+    each group of weights, [batches, rows, columns / size]: with an offset, s32, what the sum of products begins with (minus the offset times the sum of the
+    activation codes); with minima, f32, what a minimum is multiplied with (minus the sum of the activations); and s32[], the index of the matrix in the stack.
     Result f32[batches, rows, tiles * 16]. A tile stays in the processor's cache while all batches pass.
     """
-    control, first, last = f.parameters
-    blocks, tiles, batches = (f.load("i64", control, field, 8) for field in (BLOCKS, TILE_COUNT, BATCHES))
     count = len(format_.parts)
-    pointers = [f.load("ptr", control, POINTERS + 8 * i, 8) for i in range(count + 5)]
-    parts, (codes, scales, corrections, _, out) = pointers[:count], pointers[count:]
-    weights = format_.type.weights
-    columns = f.mul(blocks, weights)
 
-    def batch(t: str, start: str, number: str) -> None:
-        row = f.mul(number, rows)
+    def prepare(f: Function, operands: list[Buffer], results: list[Buffer]) -> Work:
+        tiles, blocks = operands[0].dim(1), operands[0].dim(2)
+        batches = operands[count].dim(0)
+        index = f.let(f"sext i32 {f.load('i32', operands[-1].data(), 0, 4)} to i64")
+        size = f.mul(tiles, blocks)  # blocks of tiles in one matrix
+        before = f.mul(index, size)
+        weights = [f.at(o.data(), f.mul(before, LANES * p.nbytes)) for o, p in zip(operands, format_.parts, strict=False)]
+        pointers = [*weights, *(o.data() for o in operands[count:-1]), results[0].data()]
+        nbytes = f.mul(f.mul(size, LANES * format_.type.bytes), batches)
+        return Work(tiles, nbytes, [("i64", tiles), ("i64", blocks), ("i64", batches), *(("ptr", p) for p in pointers)])
 
-        def block(n: str, totals: list[str]) -> list[str]:
-            place = f.add(start, n)
-            here = Block(f, format_, {p.name: f.at(pointer, f.mul(place, 16 * p.nbytes)) for p, pointer in zip(format_.parts, parts, strict=True)})
-            at = f.mul(n, weights)
-            places = [f.add(at, f.mul(columns, f.add(row, m))) for m in range(rows)]
-            x = [f.at(codes, place) for place in places]
-            # Four bytes of scale for 32 weights, four of correction for a group.
-            x_scales = [f.at(scales, f.let(f"lshr i64 {place}, 3")) for place in places]
-            x_corrections = [f.at(corrections, f.let(f"lshr i64 {place}, {2 if kernel.size == 16 else 3}")) for place in places]
-            for group in kernel.groups(here):
-                correct = [f.at(c, group.at // kernel.size * 4) for c in x_corrections]
-                dots = _dots(f, kernel, group, x, correct)
-                totals = _close(f, group, totals, dots, [f.at(s, group.at // 32 * 4) for s in x_scales], correct)
-            return totals
+    def units(f: Function, first: str, last: str, values: list[str]) -> None:
+        tiles, blocks, batches = values[:3]
+        parts, (codes, scales, corrections, out) = values[3 : 3 + count], values[3 + count :]
+        columns = f.mul(blocks, format_.type.weights)
 
-        totals = f.loop(0, blocks, [(VF, "zeroinitializer")] * rows, block)
-        for m, total in enumerate(totals):
-            f.store(VF, total, out, f.mul(f.add(f.mul(tiles, f.add(row, m)), t), 64), 4)
+        def batch(t: str, start: str, number: str) -> None:
+            row = f.mul(number, rows)
 
-    def tile(t: str, _: list[str]) -> list[str]:
-        start = f.mul(t, blocks)
+            def block(n: str, totals: list[str]) -> list[str]:
+                place = f.add(start, n)
+                pointers = {p.name: f.at(pointer, f.mul(place, LANES * p.nbytes)) for p, pointer in zip(format_.parts, parts, strict=True)}
+                at = f.mul(n, format_.type.weights)
+                places = [f.add(at, f.mul(columns, f.add(row, m))) for m in range(rows)]
+                x = [f.at(codes, place) for place in places]
+                # Four bytes of scale for 32 weights, four of correction for a group.
+                x_scales = [f.at(scales, f.let(f"lshr i64 {place}, 3")) for place in places]
+                x_corrections = [f.at(corrections, f.let(f"lshr i64 {place}, {2 if kernel.size == 16 else 3}")) for place in places]
+                for group in kernel.groups(Block(f, instructions, pointers)):
+                    correct = [f.at(c, group.at // kernel.size * 4) for c in x_corrections]
+                    dots = _dots(f, kernel, instructions, group, x, correct)
+                    totals = _close(f, group, totals, dots, [f.at(s, group.at // 32 * 4) for s in x_scales], correct)
+                return totals
 
-        def one(number: str, _: list[str]) -> list[str]:
-            batch(t, start, number)
-            return []
+            totals = f.loop(0, blocks, [(VF, "zeroinitializer")] * rows, block)
+            for m, total in enumerate(totals):
+                f.store(VF, total, out, f.mul(f.add(f.mul(tiles, f.add(row, m)), t), 64), 4)
 
-        return f.loop(0, batches, [], one)
+        def tile(t: str, _: list[str]) -> list[str]:
+            start = f.mul(t, blocks)
 
-    f.loop(first, last, [], tile)
+            def one(number: str, _: list[str]) -> list[str]:
+                batch(t, start, number)
+                return []
+
+            return f.loop(0, batches, [], one)
+
+        f.loop(first, last, [], tile)
+
+    return Kernel(count + 4, 1, prepare, units, declarations=_DECLARATIONS)
 
 
-def _dots(f: Function, kernel: KernelFormat, group: Group, x: list[str], correct: list[str]) -> list[str]:
+def _dots(f: Function, kernel: KernelFormat, instructions: InstructionSet, group: Group, x: list[str], correct: list[str]) -> list[str]:
     """Integer sums <16 x i32> of (code - offset) * activation for every row of activations."""
+    signed = kernel.offset == 128 and not instructions.wide_codes  # then code - 128 is what is multiplied, and nothing is left to correct
     chains = 2 if len(x) < 4 else 1  # with few rows two sums side by side hide the latency of the product
     sums = [["zeroinitializer"] * chains for _ in x]
-    if kernel.offset:
+    if kernel.offset and not signed:
         for m, pointer in enumerate(correct):
             sums[m][0] = f.splat("i32", 16, f.load("i32", pointer, align=4))
     for c in range(kernel.size // 4):
-        codes = f.let(f"bitcast {V32} {group.codes(c)} to <64 x i8>")
+        codes = group.codes(c)
+        if signed:
+            codes = f.let(f"xor {V32} {codes}, {splat(0x80808080)}")
         for m, pointer in enumerate(x):
             four = f.splat("i32", 16, f.load("i32", pointer, group.at + 4 * c))
-            four = f.let(f"bitcast {V32} {four} to <64 x i8>")
-            chain = sums[m][c % chains]
-            sums[m][c % chains] = f.let(f"call {V32} @llvm.x86.avx512.vpdpbusd.512({V32} {chain}, <64 x i8> {codes}, <64 x i8> {four})")
+            sums[m][c % chains] = instructions.dot(f, sums[m][c % chains], codes, four, signed=signed)
     return [f.let(f"add {V32} {s[0]}, {s[1]}") if chains == 2 else s[0] for s in sums]
 
 

@@ -50,6 +50,10 @@ class Function:
     def store(self, type_: str, value: str | int, pointer: str, offset: str | int = 0, align: int = 1) -> None:
         self.do(f"store {type_} {value}, ptr {self.at(pointer, offset) if offset else pointer}, align {align}")
 
+    def prefetch(self, pointer: str, offset: str | int = 0) -> None:
+        """Ask for the cache line at an address, which need not be one that may be read."""
+        self.do(f"call void @llvm.prefetch.p0(ptr {self.at(pointer, offset)}, i32 0, i32 3, i32 1)")
+
     # --- arithmetic: on i64, and vectors of one value ---
 
     def add(self, a: str | int, b: str | int) -> str:
