@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from .decode import Programs, Sampling, Session, Stop, Timings, make_sampling, p
 from .decode.shapes import bucket_for, padded_chunks
 from .formats.gguf import Field, GGUFFile, open_gguf
 from .hub import find_model
-from .models import Config, Params, forward, init_state, load_params, read_config
+from .models import Config, Params, forward, init_state, load_packed, read_config
 from .models.parameters import Progress
 from .quant.quantize_file import check_tensor
 from .text import Tokenizer
@@ -238,6 +239,7 @@ def load(
     cache_type: str | None = None,
     overrides: Sequence[Field] = (),
     check_tensors: bool = False,
+    load_mode: str = "auto",
     progress: Progress | None = None,
 ) -> Model:
     """Load a model; its weights stay packed.
@@ -250,6 +252,8 @@ def load(
         cache_type: of keys and values: "f16" (the default), "bf16" or "f32".
         overrides: metadata that replaces the file's own, see `parse_overrides`.
         check_tensors: look at every number of the model first.
+        load_mode: "mmap" maps a copy of the weights in the device's layout, which the first load makes in `packed_folder()`; all processes with the same model
+            share it, and later loads take next to no time. "none" packs them into memory of this process. "auto": "mmap" where it pays and there is room.
         progress: called with (bytes packed, bytes in all).
 
     Raises:
@@ -261,10 +265,12 @@ def load(
         for tensor in file.tensors.values():
             check_tensor(file, tensor)
     config = replace(read_config(file), exact=exact)
-    tokenizer = Tokenizer.from_metadata(file.metadata, str(file.path))
     trained = config.n_ctx_train
     context = min(trained, DEFAULT_CONTEXT) if n_ctx is None else n_ctx or trained
     if context < 1:
         raise ValueError(f"n_ctx must be positive, or 0 for the model's own, not {n_ctx}")
-    params = load_params(file, config, progress)
+    with ThreadPoolExecutor(1) as beside:  # a large vocabulary takes as long as packing, which needs no Python
+        reading = beside.submit(Tokenizer.from_metadata, file.metadata, str(file.path))
+        params = load_packed(file, config, load_mode, progress)
+        tokenizer = reading.result()
     return Model(config, params, tokenizer, file, n_ctx=context, n_batch=n_batch, cache_type=cache_type or ("f32" if exact else "f16"))

@@ -1,4 +1,4 @@
-"""Settings that must be made before JAX starts: XLA flags and the persistent compilation cache."""
+"""Settings of the process: XLA flags and the compilation cache, which must be made before JAX starts, and folders for what is kept between runs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,32 @@ def prefer_wide_vectors() -> bool:
     return wide
 
 
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "jaxllama"
+
+
 def cache_folder() -> Path:
     """The user's own cache folder for compiled programs."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "jaxllama" / "xla"
+    return _user_cache() / "xla"
+
+
+def packed_folder() -> Path:
+    """Where copies of models in the device's layout are kept; beside the compiled programs."""
+    return _user_cache() / "packed"
+
+
+def packed_limit() -> int:
+    """Bytes that those copies may take together: JAXLLAMA_PACKED_GB, by default 32 (0 keeps none).
+
+    Raises:
+        ValueError: the variable is no number.
+    """
+    text = os.environ.get("JAXLLAMA_PACKED_GB", "32")
+    try:
+        return int(float(text) * 1e9)
+    except (ValueError, OverflowError):
+        raise ValueError(f"JAXLLAMA_PACKED_GB: expected a number of gigabytes, found {text!r}") from None
 
 
 def use_compilation_cache(folder: str | Path | None = None) -> Path:

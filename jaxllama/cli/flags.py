@@ -43,6 +43,14 @@ MODEL = (
     Option(("-hf", "-hfr", "--hf-repo"), "hf_repo", "model on the Hugging Face hub: user/repo[:quant]", env="HF_REPO", metavar="REPO"),
     Option(("-hff", "--hf-file"), "hf_file", "file in that repository", env="HF_FILE", metavar="FILE"),
     Option(("--override-kv",), "override_kv", "metadata instead of the file's: KEY=TYPE:VALUE,...", metavar="KEY=TYPE:VALUE"),
+    Option(
+        ("-lm", "--load-mode"),
+        "load_mode",
+        "mmap: share the weights with other processes through a packed copy in the cache folder; none: do not; auto: where it pays",
+        default="auto",
+        env="LOAD_MODE",
+        metavar="MODE",
+    ),
     Option(("--check-tensors",), "check_tensors", "look at every number of the model and stop at one that is not finite", bool, False),
 )
 CONTEXT = (

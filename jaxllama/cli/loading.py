@@ -46,6 +46,7 @@ def load_model(args: argparse.Namespace, console: Console, *, n_ctx: int | None)
             cache_type=args.cache_type,
             overrides=jaxllama.parse_overrides(args.override_kv) if args.override_kv else (),
             check_tensors=args.check_tensors,
+            load_mode=args.load_mode,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     model.programs.notify = lambda name: console.print(f"compiling {name} ...", style="dim", highlight=False) if console.is_terminal else None

@@ -14,6 +14,8 @@ import jax
 
 from . import frame
 from .instructions import INSTRUCTION_SETS, InstructionSet
+from .ir import Function
+from .kept import kept_code
 from .processor import features
 
 _log = logging.getLogger(__name__)
@@ -78,10 +80,14 @@ def compiled(source: str, machine: Any) -> Any:
 
 
 def _engine(source: str, instructions: InstructionSet) -> Any:
+    """The code of some source, loaded."""
     import llvmlite.binding as llvm
 
     machine = target_machine(instructions)
-    engine = llvm.create_mcjit_compiler(compiled(source, machine), machine)
+    key = repr((source, llvm.llvm_version_info, machine.triple, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()))
+    code = kept_code(key, lambda: machine.emit_object(compiled(source, machine)))
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
 
@@ -98,6 +104,15 @@ def register(name: str, kernel: Callable[[InstructionSet], frame.Kernel]) -> str
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler(name, kernel(instructions), instructions)), platform="cpu")
         _registered.add(name)
     return name
+
+
+def function(f: Function, *argument_types: Any) -> Any:
+    """A compiled function of its own, for ctypes; it runs without Python's lock."""
+    instructions = instruction_set()
+    assert instructions is not None
+    engine = _engine(f.text(), instructions)
+    _keep.append(engine)
+    return ctypes.CFUNCTYPE(None, *argument_types)(engine.get_function_address(f.name))
 
 
 def handler(name: str, kernel: frame.Kernel, instructions: InstructionSet) -> Any:

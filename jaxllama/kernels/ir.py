@@ -12,6 +12,7 @@ class Function:
     """
 
     def __init__(self, name: str, result: str, *parameters: str):
+        self.name = name
         self._head = f"define {result} @{name}({', '.join(f'{t} %p{i}' for i, t in enumerate(parameters))}) {{"
         self.parameters = [f"%p{i}" for i in range(len(parameters))]
         self._lines: list[str] = ["entry:"]

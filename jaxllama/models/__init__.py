@@ -3,13 +3,14 @@
 from .architectures import ARCHITECTURES, LLAMA_TENSORS, TensorRow, llama_like, read_config, register
 from .config import Config, Metadata
 from .forward import forward, hidden, project
-from .parameters import Params, leaves, load_params
+from .parameters import LOAD_MODES, Params, leaves, load_packed, load_params
 from .state import CACHE_TYPES, DecodeState, init_state
 
 __all__ = [
     "ARCHITECTURES",
     "CACHE_TYPES",
     "LLAMA_TENSORS",
+    "LOAD_MODES",
     "Config",
     "DecodeState",
     "Metadata",
@@ -20,6 +21,7 @@ __all__ = [
     "init_state",
     "leaves",
     "llama_like",
+    "load_packed",
     "load_params",
     "project",
     "read_config",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxllama.environment import packed_folder, packed_limit
 from jaxllama.formats.gguf import GGUFError, GGUFFile
-from jaxllama.quant import FORMATS, LayerStack, QTensor, dequantize, from_blocks, stack_layers
+from jaxllama.quant import FORMATS, LayerStack, Memory, QTensor, dequantize, from_blocks, stack_layers
+from jaxllama.quant.memory import LEAST_BYTES, PackedFile, Stale, packed_path
 
 from .architectures import GLOBAL_TENSORS, TensorRow, architecture_of
 from .config import Config
+
+_log = logging.getLogger(__name__)
 
 Params = dict[str, Any]
 """{"token_embd": QTensor, "output_norm": f32[D], "output": QTensor (absent when tied), "rope_freqs": f32[dims / 2] (where the file has it),
@@ -22,20 +27,58 @@ Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
 
 
-def load_params(file: GGUFFile, config: Config, progress: Progress | None = None) -> Params:
+def load_params(file: GGUFFile, config: Config, progress: Progress | None = None, memory: Memory | None = None) -> Params:
     """Pack all tensors of a file onto the default device, matrix by matrix.
 
     At no time is more than one role's matrices (through all layers) held twice, and pages of the file are given back as soon as they are packed.
 
+    Args:
+        progress: called with (bytes done, bytes in all).
+        memory: where the weights come to lie on the host; memory of this process by default.
+
     Raises:
         GGUFError: a tensor is missing, has another shape, has a format that is not supported, or is unknown to the architecture.
     """
-    return _Loader(file, config, progress).load()
+    memory = memory or Memory()
+    try:
+        params = _Loader(file, config, progress, memory).load()
+        memory.close()
+    except BaseException:
+        memory.abandon()
+        raise
+    return params
+
+
+LOAD_MODES = ("auto", "mmap", "none")
+
+
+def load_packed(file: GGUFFile, config: Config, mode: str = "auto", progress: Progress | None = None) -> Params:
+    """`load_params`, with weights mapped from a packed file where the mode (see `jaxllama.load`) says so; without one, with a note, where that fails.
+
+    Raises:
+        ValueError: there is no such mode.
+        GGUFError: as `load_params`.
+    """
+    if mode not in LOAD_MODES:
+        raise ValueError(f"no load mode '{mode}'; there are {', '.join(LOAD_MODES)}")
+    size = sum(t.nbytes for t in file.tensors.values())
+    if mode == "none" or (mode == "auto" and size < LEAST_BYTES):
+        return load_params(file, config, progress)
+    path = packed_path(packed_folder(), [shard.path for shard in file.shards])
+    for _ in range(2):  # the second time a stale file is gone
+        try:
+            return load_params(file, config, progress, PackedFile(path, size=size, limit=packed_limit()))
+        except Stale as error:
+            _log.info("%s; packing again", error)
+        except OSError as error:
+            _log.log(logging.INFO if mode == "auto" else logging.WARNING, "weights are not shared with other processes: %s", error)
+            break
+    return load_params(file, config, progress)
 
 
 class _Loader:
-    def __init__(self, file: GGUFFile, config: Config, progress: Progress | None):
-        self.file, self.config, self.progress = file, config, progress
+    def __init__(self, file: GGUFFile, config: Config, progress: Progress | None, memory: Memory):
+        self.file, self.config, self.progress, self.memory = file, config, progress, memory
         self.sizes = config.sizes() | {"R": config.rope.dims // 2}
         self.total = sum(t.nbytes for t in file.tensors.values())
         self.done = 0
@@ -53,6 +96,8 @@ class _Loader:
                 continue
             stacked = self.matrices(names, row) if len(row.dims) > 1 else jax.device_put(np.stack([self.host_vector(n, row) for n in names]))
             blocks[role.removesuffix(".weight")] = stacked
+        if self.progress and self.done < self.total:  # mapped weights are not read
+            self.progress(self.total, self.total)
         unknown = sorted(set(self.file.tensors) - self.used)
         if unknown:
             raise GGUFError(
@@ -93,7 +138,7 @@ class _Loader:
 
     def matrix(self, name: str, row: TensorRow) -> QTensor:
         kind = self.check(name, row)
-        found = from_blocks(iter([self.take(name)]), kind, stack=1, byte_order=self.order(name))
+        found = from_blocks(iter([self.take(name)]), kind, stack=1, byte_order=self.order(name), memory=self.memory)
         self.file.release(name)
         return found
 
@@ -108,7 +153,7 @@ class _Loader:
             return self.take(names[layer])
 
         experts = self.sizes["E"] if len(row.dims) == 3 else 1
-        stack = stack_layers(formats, blocks, experts=experts, byte_order=self.order(names[0]))
+        stack = stack_layers(formats, blocks, experts=experts, byte_order=self.order(names[0]), memory=self.memory)
         for name in previous:
             self.file.release(name)
         return stack

@@ -4,6 +4,7 @@ from .block import BlockFormat, Group, Part
 from .blocks import FORMATS
 from .dequantize import dequantize, qtake
 from .matmul import qmatmul
+from .memory import Memory
 from .qtensor import QTensor, from_blocks, to_blocks
 from .quantize import quantize
 from .quantize_file import plan_file, quantize_file, write_plan
@@ -14,6 +15,7 @@ __all__ = [
     "BlockFormat",
     "Group",
     "LayerStack",
+    "Memory",
     "Part",
     "QTensor",
     "dequantize",

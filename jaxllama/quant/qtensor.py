@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from math import prod
 
 import flax.struct
@@ -12,6 +13,7 @@ import numpy as np
 from . import layout
 from .block import BlockFormat
 from .blocks import FORMATS
+from .memory import Memory
 
 
 @flax.struct.dataclass
@@ -57,7 +59,9 @@ class QTensor:
         return f"QTensor({self.format}, {stack} x [{rows}, {columns}], {self.nbytes / 1e6:.1f} MB, {self.bits_per_weight:.2f} bits a weight)"
 
 
-def from_blocks(blocks: np.ndarray | Iterable[np.ndarray], format: str, *, stack: int | None = None, byte_order: str = "<") -> QTensor:
+def from_blocks(
+    blocks: np.ndarray | Iterable[np.ndarray], format: str, *, stack: int | None = None, byte_order: str = "<", memory: Memory | None = None
+) -> QTensor:
     """Put blocks, as a file has them, on the default device. Not a bit is lost.
 
     Args:
@@ -65,6 +69,7 @@ def from_blocks(blocks: np.ndarray | Iterable[np.ndarray], format: str, *, stack
             uint8[rows, row bytes], which are packed one after the other so that no more than one of them needs to be in memory.
         format: a name in `FORMATS`.
         byte_order: of the file the bytes come from.
+        memory: where the weights come to lie on the host; memory of this process by default.
 
     Raises:
         ValueError: the format is unknown, or the bytes are no whole number of blocks.
@@ -76,19 +81,15 @@ def from_blocks(blocks: np.ndarray | Iterable[np.ndarray], format: str, *, stack
         stack = blocks.shape[0]
     if stack is None:
         raise ValueError("from_blocks needs `stack`, the number of matrices, when the blocks come one after the other")
-    format_, arrays, shape = FORMATS[format], None, None
-    count = 0
-    for index, matrix in enumerate(blocks):
-        if arrays is None:
-            rows, row_bytes = matrix.shape
-            if row_bytes % format_.type.bytes:
-                raise ValueError(f"rows of {row_bytes} bytes are no whole number of {format} blocks of {format_.type.bytes} bytes")
-            shape = (stack, rows, row_bytes // format_.type.bytes * format_.type.weights)
-            arrays = layout.allocate(format_, *shape)
-        layout.pack_into(arrays, index, format_, matrix, byte_order)
-        count += 1
-    if arrays is None or shape is None or count != stack:
-        raise ValueError(f"expected {stack} matrices, found {count}")
+    format_, rest = FORMATS[format], iter(blocks)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError(f"expected {stack} matrices, found 0")
+    rows, row_bytes = first.shape
+    if row_bytes % format_.type.bytes:
+        raise ValueError(f"rows of {row_bytes} bytes are no whole number of {format} blocks of {format_.type.bytes} bytes")
+    shape = (stack, rows, row_bytes // format_.type.bytes * format_.type.weights)
+    arrays = (memory or Memory()).fill(format_, shape, chain([first], rest), byte_order)
     return QTensor(tuple(jax.device_put(array) for array in arrays), format, shape)
 
 

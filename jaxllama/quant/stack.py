@@ -11,6 +11,7 @@ import numpy as np
 
 from .block import Array
 from .matmul import qmatmul
+from .memory import Memory
 from .qtensor import QTensor, from_blocks
 
 
@@ -43,7 +44,9 @@ class LayerStack:
         return f"LayerStack({len(self.choice)} layers: {', '.join(map(repr, self.tensors))})"
 
 
-def stack_layers(formats: Sequence[str], blocks: Callable[[int], np.ndarray], *, experts: int = 1, byte_order: str = "<") -> LayerStack:
+def stack_layers(
+    formats: Sequence[str], blocks: Callable[[int], np.ndarray], *, experts: int = 1, byte_order: str = "<", memory: Memory | None = None
+) -> LayerStack:
     """Pack a role's matrices, one after the other.
 
     Args:
@@ -51,6 +54,7 @@ def stack_layers(formats: Sequence[str], blocks: Callable[[int], np.ndarray], *,
         blocks: layer -> the bytes uint8[rows, row bytes], or uint8[experts, rows, row bytes].
         experts: matrices a layer has.
         byte_order: of the bytes.
+        memory: as for `from_blocks`.
     """
     kinds = list(dict.fromkeys(formats))
     tensors, place = [], [0] * len(formats)
@@ -64,7 +68,7 @@ def stack_layers(formats: Sequence[str], blocks: Callable[[int], np.ndarray], *,
                 found = blocks(layer)
                 yield from found.reshape(experts, -1, found.shape[-1])
 
-        tensors.append(from_blocks(matrices(), kind, stack=len(layers) * experts, byte_order=byte_order))
+        tensors.append(from_blocks(matrices(), kind, stack=len(layers) * experts, byte_order=byte_order, memory=memory))
     return LayerStack(tuple(tensors), tuple(kinds.index(f) for f in formats), tuple(place), experts)
 
 

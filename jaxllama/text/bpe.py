@@ -24,9 +24,10 @@ class BPE:
 
     def __init__(self, vocabulary: Vocabulary):
         pre = PRETOKENIZERS[vocabulary.pre]
-        ids = {text: i for i, text in enumerate(vocabulary.tokens)}
-        merges = [(a, b) for a, b in vocabulary.merges if a in ids and b in ids and a + b in ids]
-        self._tokenizer = tokenizers.Tokenizer(models.BPE(ids, merges, ignore_merges=pre.ignore_merges))
+        ids = vocabulary.ids
+        cut = [(m, m.find(" ", 1)) for m in vocabulary.merges]
+        merges = [(m[:at], m[at + 1 :]) for m, at in cut if m[:at] in ids and m[at + 1 :] in ids and m[:at] + m[at + 1 :] in ids]
+        self._tokenizer = tokenizers.Tokenizer(models.BPE(dict(ids), merges, ignore_merges=pre.ignore_merges))
         cuts = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in pre.patterns]
         self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 

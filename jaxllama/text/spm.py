@@ -19,7 +19,7 @@ class SPM:
     """Encodes text whose spaces are already written as `SPACE`."""
 
     def __init__(self, vocabulary: Vocabulary):
-        self._ids = {text: i for i, text in enumerate(vocabulary.tokens)}
+        self._ids = vocabulary.ids
         self._scores = vocabulary.scores.tolist()
         self._bytes = [self._ids.get(f"<0x{b:02X}>", self._ids.get(chr(b), vocabulary.special.get("unk", 0))) for b in range(256)]
         mergeable = [vocabulary.tokens[i] for i in vocabulary.of_type(TokenType.NORMAL, TokenType.UNUSED, TokenType.UNDEFINED, TokenType.USER_DEFINED)]

@@ -26,10 +26,8 @@ class Tokenizer:
         self.vocabulary = vocabulary
         self._spm = vocabulary.model == "llama"
         self._model = spm.SPM(vocabulary) if self._spm else bpe.BPE(vocabulary)
-        piece = spm.piece_bytes if self._spm else bpe.piece_bytes
-        self._pieces = [piece(text, TokenType(kind)) for text, kind in zip(vocabulary.tokens, _known(vocabulary.types), strict=True)]
+        self._piece = spm.piece_bytes if self._spm else bpe.piece_bytes
         self._hidden = frozenset(vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN))
-        self._ids = {text: i for i, text in enumerate(vocabulary.tokens)}
         user = vocabulary.of_type(TokenType.USER_DEFINED)
         self._partition = {False: self._matcher(user), True: self._matcher([*user, *self._hidden])}
 
@@ -104,9 +102,11 @@ class Tokenizer:
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes of one token; control tokens are empty unless `special`."""
-        if not 0 <= token < len(self._pieces):
-            raise IndexError(f"token {token} is outside the vocabulary of {len(self._pieces)}")
-        return b"" if token in self._hidden and not special else self._pieces[token]
+        if not 0 <= token < len(self):
+            raise IndexError(f"token {token} is outside the vocabulary of {len(self)}")
+        if token in self._hidden and not special:
+            return b""
+        return self._piece(self.vocabulary.tokens[token], TokenType(self.vocabulary.types[token]))
 
     def stream(self, *, special: bool = False) -> StreamDecoder:
         """A decoder for tokens that come one by one, as the continuation of a text."""
@@ -129,12 +129,7 @@ class Tokenizer:
             for match in matcher.finditer(text):
                 if match.start() > at:
                     yield at, match.start(), None
-                yield match.start(), match.end(), self._ids[match[0]]
+                yield match.start(), match.end(), self.vocabulary.ids[match[0]]
                 at = match.end()
         if at < len(text):
             yield at, len(text), None
-
-
-def _known(types: Iterable[int]) -> list[int]:
-    """Types with numbers nobody has defined read as undefined."""
-    return [t if 0 <= t <= TokenType.BYTE else TokenType.UNDEFINED for t in types]

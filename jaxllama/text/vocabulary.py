@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -45,9 +45,10 @@ class Vocabulary:
         model: `tokenizer.ggml.model`: "llama" (SentencePiece BPE) or "gpt2" (byte-level BPE).
         pre: name of the pre-tokenizer.
         tokens: text of every token, as the file writes it.
-        types: a `TokenType` for each.
+        ids: the id of every text.
+        types: a `TokenType` for each; numbers that nobody has defined read as undefined.
         scores: f32 for each (SentencePiece); zeros where the file has none.
-        merges: pairs in order of rank (BPE).
+        merges: pairs with a space between them, in order of rank (BPE); the first of a pair may itself begin with a space.
         special: ids of bos, eos, eot, eom, unk, sep, pad and fim_*, those there are.
         end: ids that end a generation.
     """
@@ -55,9 +56,10 @@ class Vocabulary:
     model: str
     pre: str
     tokens: tuple[str, ...]
+    ids: Mapping[str, int]
     types: np.ndarray
     scores: np.ndarray
-    merges: tuple[tuple[str, str], ...]
+    merges: Sequence[str]
     special: Mapping[str, int]
     end: frozenset[int]
     add_bos: bool
@@ -90,8 +92,9 @@ class Vocabulary:
             raise fail("tokens", "a list of strings", type(tokens).__name__)
         # A second token of the same text could never be found by it; llama.cpp refuses such a file, and names empty tokens like this.
         tokens = tuple(t or f"[EMPTY_{i}]" for i, t in enumerate(tokens))
-        if len(set(tokens)) != len(tokens):
-            raise fail("tokens", "every text once", f"{len(tokens) - len(set(tokens))} repeated")
+        ids = {text: i for i, text in enumerate(tokens)}
+        if len(ids) != len(tokens):
+            raise fail("tokens", "every text once", f"{len(tokens) - len(ids)} repeated")
 
         def numbers(key: str, dtype: type, default: float) -> np.ndarray:
             found = get(key)
@@ -102,6 +105,7 @@ class Vocabulary:
             return found[: len(tokens)].astype(dtype)
 
         types = numbers("token_type", np.int32, TokenType.NORMAL)
+        types[(types < 0) | (types > TokenType.BYTE)] = TokenType.UNDEFINED
         merges = get("merges", [])
         if model == "gpt2" and (not isinstance(merges, list) or not merges):
             raise fail("merges", "a list of strings (a BPE vocabulary needs its merges)", type(merges).__name__)
@@ -115,26 +119,21 @@ class Vocabulary:
                 special[name] = found
         if model == "llama":
             special = {"bos": 1, "eos": 2, "unk": 0} | special
-        index = {text: i for i, text in enumerate(tokens)}
-        ends = {special[k] for k in _END_KEYS if k in special} | {index[t] for t in END_TEXTS if t in index}
-        if {"<|return|>", "<|call|>", "<|end|>"} <= index.keys():
-            ends.discard(index["<|end|>"])  # gpt-oss: <|end|> parts the messages of one answer
+        ends = {special[k] for k in _END_KEYS if k in special} | {ids[t] for t in END_TEXTS if t in ids}
+        if {"<|return|>", "<|call|>", "<|end|>"} <= ids.keys():
+            ends.discard(ids["<|end|>"])  # gpt-oss: <|end|> parts the messages of one answer
         spm = model == "llama"
         return cls(
             model=model,
             pre=pre,
             tokens=tokens,
+            ids=ids,
             types=types,
             scores=numbers("scores", np.float32, 0.0),
-            merges=tuple(_split_merge(m) for m in merges),
+            merges=merges,
             special=special,
             end=frozenset(ends),
             add_bos=bool(get("add_bos_token", spm or PRETOKENIZERS[pre].add_bos)),
             add_eos=bool(get("add_eos_token", False)),
             add_space_prefix=bool(get("add_space_prefix", spm)),
         )
-
-
-def _split_merge(merge: str) -> tuple[str, str]:
-    at = merge.find(" ", 1)  # the first part may itself begin with a space
-    return merge[:at], merge[at + 1 :]

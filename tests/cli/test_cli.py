@@ -131,7 +131,7 @@ def test_unescape():
 
 
 def test_control_c_stops_cleanly():
-    command = [sys.executable, "-m", "jaxllama.cli.main", "run", "-n", "-1", "--ignore-eos", "-c", "4096", "--no-compile-cache"]
+    command = [sys.executable, "-m", "jaxllama.cli.main", "run", "-n", "-1", "--ignore-eos", "-c", "60000", "--no-compile-cache"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.read(60)  # the prompt and some of the text

@@ -17,6 +17,7 @@ from jaxllama.kernels import assemble, frame
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.instructions import INSTRUCTION_SETS
 from jaxllama.kernels.ir import Function
+from jaxllama.kernels.kept import kept_code
 from jaxllama.kernels.processor import features
 from jaxllama.kernels.vectors import DECLARATIONS, VF, Vectors
 from jaxllama.layers import attention_kernel
@@ -127,6 +128,28 @@ print(jaxllama.load(n_ctx=64).generate("Once upon a time", n_predict=3, temperat
     assert done.stdout.startswith("[")
     assert done.stderr.count("CPU kernels are off") == 1
     assert features() is not None
+
+
+def test_code_is_kept_beside_compiled_programs(tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    made = []
+
+    def make() -> bytes:
+        made.append(1)
+        return b"machine code"
+
+    try:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+        assert kept_code("a", make) == kept_code("a", make) == b"machine code"
+        assert len(made) == 1
+        (path,) = (tmp_path / "kernels").iterdir()
+        path.write_bytes(path.read_bytes()[:-1])  # not whole
+        assert kept_code("a", make) == b"machine code"
+        assert len(made) == 2
+        jax.config.update("jax_compilation_cache_dir", str(path))  # no folder
+        assert kept_code("b", make) == b"machine code"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def elementwise(operation) -> Kernel:

@@ -1,0 +1,213 @@
+"""Where packed weights come to lie: in memory of this process, or in a file that all processes with the same model map.
+
+The layout on the device is a permutation of the model file's bytes, so the model file itself cannot be mapped. `PackedFile` is a copy in the device layout,
+made when a model is loaded for the first time. Later it is mapped: nothing is packed, and its pages exist once, however many processes use them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import mmap
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from . import layout
+from .block import LANES, BlockFormat
+
+_log = logging.getLogger(__name__)
+
+LAYOUT_VERSION = 1  # to be raised when the device layout of any format, or the order in which models are loaded, changes
+LEAST_BYTES = 64 * 2**20  # smaller models are packed in no time
+_MAGIC = b"jaxllama packed weights\n"
+_PAGE = max(mmap.ALLOCATIONGRANULARITY, 4096)
+_PIECE = 2**20  # bytes packed at a time
+_SUFFIX, _PARTIAL = ".packed", ".partial"
+
+Shape = tuple[int, int, int]
+
+
+class Stale(Exception):
+    """A packed file is not what it should be."""
+
+
+class Memory:
+    """Memory of this process."""
+
+    def fill(self, format_: BlockFormat, shape: Shape, matrices: Iterable[np.ndarray], byte_order: str) -> list[np.ndarray]:
+        """The parts of a stack of packed matrices.
+
+        Args:
+            shape: (stack, rows, columns).
+            matrices: as many uint8[rows, row bytes] as the stack is high.
+        """
+        arrays = layout.allocate(format_, *shape)
+        _in_pieces(matrices, shape[0], lambda index, row, rows: layout.pack_into(arrays, index, format_, rows, byte_order, row))
+        return arrays
+
+    def close(self) -> None:
+        """All stacks have been asked for."""
+
+    def abandon(self) -> None:
+        """Loading failed."""
+
+
+def _in_pieces(matrices: Iterable[np.ndarray], expected: int, work: Callable[[int, int, np.ndarray], None]) -> None:
+    """Call work(number of a matrix, first row, rows) for pieces of every matrix, on all cores; pieces are so small that they stay in a processor's cache."""
+    count = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for matrix in matrices:
+            if count == expected:
+                raise ValueError(f"expected {expected} matrices, found more")
+            step = max(LANES, _PIECE // matrix.shape[1] // LANES * LANES)
+            starts = range(0, len(matrix), step)
+            list(pool.map(lambda row, matrix=matrix, step=step, count=count: work(count, row, matrix[row : row + step]), starts))
+            count += 1
+    if count != expected:
+        raise ValueError(f"expected {expected} matrices, found {count}")
+
+
+class PackedFile(Memory):
+    """A file with a page of header and then all parts, in the order in which they were asked for, each from the beginning of a page.
+
+    Attributes:
+        path: where the file is, or will be once it is complete.
+        complete: whether it was there already.
+    """
+
+    def __init__(self, path: Path, *, size: int, limit: int):
+        """Open the file, or begin it.
+
+        Args:
+            path: of the file; `packed_path` makes one.
+            size: bytes it will have, about.
+            limit: bytes that all packed files in the folder may have together; those used longest ago make room.
+
+        Raises:
+            OSError: there is no room, or the folder cannot be written.
+        """
+        self.path, self.end = path, _PAGE
+        self._digest = hashlib.sha256(str(LAYOUT_VERSION).encode())
+        self._local = threading.local()
+        self.complete = path.exists()
+        if self.complete:
+            self._file: IO[bytes] = path.open("rb")
+            os.utime(path)
+            self._size = os.fstat(self._file.fileno()).st_size
+            return
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_room(path.parent, size, limit)
+        descriptor, self._partial = tempfile.mkstemp(_PARTIAL, path.stem + ".", path.parent)
+        self._file = os.fdopen(descriptor, "r+b")
+
+    def fill(self, format_: BlockFormat, shape: Shape, matrices: Iterable[np.ndarray], byte_order: str) -> list[np.ndarray]:
+        places = []
+        for part in format_.parts:
+            form, dtype = layout.device_shape(format_, part, *shape), layout.host_dtype(part)
+            places.append((self.end, form, dtype))
+            self.end += -(-int(np.prod(form)) * dtype.itemsize // _PAGE) * _PAGE
+        self._digest.update(f"{format_.name} {shape} {self.end}\n".encode())
+        if self.complete:
+            if self.end > self._size:
+                raise Stale(f"{self.path} is shorter than the model")
+        else:
+            os.ftruncate(self._file.fileno(), self.end)
+            offsets = [offset for offset, *_ in places]
+            _in_pieces(matrices, shape[0], lambda index, row, rows: self._write(format_, shape, index, row, rows, offsets, byte_order))
+        return [self._mapped(*place) for place in places]
+
+    def _write(self, format_: BlockFormat, shape: Shape, index: int, row: int, rows: np.ndarray, offsets: Sequence[int], byte_order: str) -> None:
+        """Pack rows of matrix `index` and write them to the parts that begin at the offsets."""
+        packed = self._staging(format_, len(rows), shape[2])
+        layout.pack_into(packed, 0, format_, rows, byte_order)
+        lines = 1 if format_.dense else LANES  # rows that lie together
+        for part, offset in zip(packed, offsets, strict=True):
+            at = offset + (index * -(-shape[1] // lines) + row // lines) * part[0, 0].nbytes
+            data = memoryview(part.reshape(-1).view(np.uint8))
+            while data:
+                written = os.pwrite(self._file.fileno(), data, at)
+                data, at = data[written:], at + written
+
+    def _staging(self, format_: BlockFormat, rows: int, columns: int) -> list[np.ndarray]:
+        """Arrays of this thread for a piece; used again for the next one, since fresh memory costs more than packing does."""
+        key = format_.name, rows, columns
+        if getattr(self._local, "key", None) != key:
+            self._local.key, self._local.arrays = key, layout.allocate(format_, 1, rows, columns)
+        return self._local.arrays
+
+    def _mapped(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        nbytes = int(np.prod(shape)) * dtype.itemsize
+        mapped = mmap.mmap(self._file.fileno(), nbytes, access=mmap.ACCESS_READ, offset=offset)
+        if hasattr(mmap, "MADV_WILLNEED"):
+            mapped.madvise(mmap.MADV_WILLNEED)
+        return np.frombuffer(mapped, dtype).reshape(shape)
+
+    def _header(self) -> bytes:
+        return _MAGIC + json.dumps({"layout": self._digest.hexdigest(), "bytes": self.end}).encode()
+
+    def close(self) -> None:
+        """Compare the header of a complete file; finish a new one, in a thread, when all of it is on the disk.
+
+        Raises:
+            Stale: the file belongs to other weights, or was not written whole.
+        """
+        if self.complete:
+            header = os.pread(self._file.fileno(), _PAGE, 0).rstrip(b"\0")
+            self._file.close()
+            if header != self._header():
+                raise Stale(f"{self.path} holds other weights")
+            return
+        os.pwrite(self._file.fileno(), self._header(), 0)
+
+        def finish() -> None:
+            try:
+                os.fsync(self._file.fileno())
+                self._file.close()
+                os.replace(self._partial, self.path)
+            except OSError as error:
+                _log.warning("%s could not be kept: %s", self.path, error)
+                Path(self._partial).unlink(missing_ok=True)
+
+        threading.Thread(target=finish, name="packed file").start()
+
+    def abandon(self) -> None:
+        self._file.close()
+        Path(self.path if self.complete else self._partial).unlink(missing_ok=True)
+
+
+def packed_path(folder: Path, files: Iterable[Path]) -> Path:
+    """The packed file of a model: its name depends on where the model's files are, how long they are and when they were changed."""
+    seen = []
+    for file in files:
+        status = file.stat()
+        seen.append([str(file.resolve()), status.st_size, status.st_mtime_ns])
+    key = hashlib.sha256(json.dumps([LAYOUT_VERSION, seen]).encode()).hexdigest()[:24]
+    return folder / (key + _SUFFIX)
+
+
+def make_room(folder: Path, nbytes: int, limit: int) -> None:
+    """Delete the packed files used longest ago until `nbytes` more fit the limit.
+
+    Raises:
+        OSError: they do not fit at all, or the disk would be nearly full.
+    """
+    if nbytes > limit:
+        raise OSError(f"{nbytes / 1e9:.1f} GB do not fit the limit of {limit / 1e9:.1f} GB for packed weights")
+    kept = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in folder.glob("*" + _SUFFIX)), key=lambda entry: entry[0])
+    total = sum(size for _, size, _ in kept)
+    for _, size, file in kept:
+        if total + nbytes <= limit:
+            break
+        file.unlink(missing_ok=True)
+        total -= size
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < 1.5 * nbytes:
+        raise OSError(f"the disk has {disk.f_bavail * disk.f_frsize / 1e9:.1f} GB left, packed weights need {nbytes / 1e9:.1f} GB and some to spare")

@@ -1,0 +1,160 @@
+"""Packed files: weights in the device layout that several processes map."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+import jaxllama
+from jaxllama.models import load_packed, load_params, parameters, read_config
+from jaxllama.quant import memory
+
+
+@pytest.fixture
+def file():
+    return jaxllama.open_gguf(jaxllama.embedded_model())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "jaxllama" / "packed"
+
+
+def settle() -> None:
+    """Wait until new files are in their place."""
+    for thread in threading.enumerate():
+        if thread.name == "packed file":
+            thread.join()
+
+
+def same(a, b) -> None:
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_mapped_weights_are_the_packed_ones(file, folder):
+    config = read_config(file)
+    expected = load_params(file, config)
+    same(load_packed(file, config, "mmap"), expected)
+    settle()
+    (kept,) = folder.iterdir()
+    before = kept.stat().st_ino
+    seen = []
+    same(load_packed(file, config, "mmap", lambda done, total: seen.append(done / total)), expected)
+    settle()
+    (kept,) = folder.iterdir()
+    assert kept.stat().st_ino == before
+    assert seen[-1] == 1
+
+
+def test_small_models_are_not_kept(file, folder):
+    load_packed(file, read_config(file), "auto")
+    assert not folder.exists()
+    with pytest.raises(ValueError, match="no load mode 'dio'"):
+        load_packed(file, read_config(file), "dio")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"x" + b[1:], lambda b: b"", lambda b: b[:4096] + b[8192:]])
+def test_a_damaged_file_is_made_again(file, folder, damage):
+    config = read_config(file)
+    expected = load_packed(file, config, "mmap")
+    settle()
+    (kept,) = folder.iterdir()
+    whole = kept.read_bytes()
+    other = folder / "other"  # the mapping of the first load is alive: its file may not shrink
+    other.write_bytes(damage(whole))
+    other.replace(kept)
+    same(load_packed(file, config, "mmap"), expected)
+    settle()
+    (kept,) = folder.iterdir()
+    assert kept.read_bytes() == whole
+
+
+def test_a_changed_model_has_another_file(folder, tmp_path):
+    model = tmp_path / "model.gguf"
+    model.write_bytes(jaxllama.embedded_model().read_bytes())
+    first = memory.packed_path(folder, [model])
+    assert memory.packed_path(folder, [model]) == first
+    os.utime(model, ns=(1, 1))
+    assert memory.packed_path(folder, [model]) != first
+
+
+def test_old_files_make_room(tmp_path):
+    for age, name in enumerate(("c", "b", "a")):
+        path = tmp_path / f"{name}.packed"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1000 - age, 1000 - age))
+    memory.make_room(tmp_path, 150, 350)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.packed", "c.packed"]
+    with pytest.raises(OSError, match="do not fit the limit"):
+        memory.make_room(tmp_path, 400, 350)
+
+
+def test_without_room_the_weights_are_private(file, folder, monkeypatch, caplog):
+    monkeypatch.setenv("JAXLLAMA_PACKED_GB", "0")
+    with caplog.at_level(logging.WARNING):
+        same(load_packed(file, read_config(file), "mmap"), load_params(file, read_config(file)))
+    assert "not shared with other processes" in caplog.text
+    assert not list(folder.iterdir())
+    monkeypatch.setenv("JAXLLAMA_PACKED_GB", "much")
+    with pytest.raises(ValueError, match="JAXLLAMA_PACKED_GB: expected a number"):
+        load_packed(file, read_config(file), "mmap")
+
+
+def test_nothing_is_left_when_loading_fails(file, folder, monkeypatch):
+    def fail(*_):
+        raise jaxllama.GGUFError(file.path, "tensor", expected="another", found="this")
+
+    monkeypatch.setattr(parameters._Loader, "host_vector", fail)
+    with pytest.raises(jaxllama.GGUFError):
+        load_packed(file, read_config(file), "mmap")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells how memory is shared")
+def test_two_processes_share_the_weights(folder):
+    """Of a mapped model next to nothing is private to a process: its packed pages are counted for both."""
+    code = """
+import sys, numpy as np, jax, jaxllama
+model = jaxllama.load(load_mode="mmap", n_ctx=64)
+read = [np.asarray(x).tobytes() for x in jax.tree.leaves(model.params)]  # touches the pages
+print("ready", flush=True)
+sys.stdin.readline()
+private = shared = 0
+inside = False
+for line in open("/proc/self/smaps"):
+    if "-" in line.split()[0]:
+        inside = line.rstrip().endswith(".packed")
+    elif inside and line.startswith("Private"):
+        private += int(line.split()[1])
+    elif inside and line.startswith("Shared"):
+        shared += int(line.split()[1])
+print(private, shared, flush=True)
+sys.stdin.readline()
+"""
+    load_packed(jaxllama.open_gguf(jaxllama.embedded_model()), read_config(jaxllama.open_gguf(jaxllama.embedded_model())), "mmap")
+    settle()
+    both = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        for process in both:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in both:  # one after the other, while the other one waits
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            private, shared = map(int, process.stdout.readline().split())
+            assert private == 0
+            assert shared > 2000  # kilobytes, of 3.7 MB
+    finally:
+        for process in both:
+            process.communicate()
