@@ -3,6 +3,7 @@
 The formulations:
 - `kernel_rows` (kernels.cpu): few rows of activations, on processors that it knows. Every weight is read once and multiplied with int8 activations.
 - `dense_rows` (kernels.cpu): the same for F32, F16 and BF16, in float32.
+- `pallas_rows` (kernels.pallas): few rows on GPUs, in float32.
 - `integer_rows`: the same arithmetic in plain jnp, everywhere.
 - `unpacked`: many rows. A matrix is unpacked into a temporary (bf16 where the processor multiplies bf16, else f32) for XLA's own matrix product.
 - `dense`: F32, F16, BF16 and the other formats without blocks, in plain jnp.
@@ -25,7 +26,7 @@ from .activations import GROUP, quantize_activations
 from .block import LANES, Array, BlockFormat
 from .blocks import FORMATS
 from .dequantize import group_values
-from .kernels import cpu
+from .kernels import cpu, pallas
 from .kernels.dense import DENSE_FORMATS
 from .kernels.formats import KERNEL_FORMATS
 from .qtensor import QTensor
@@ -135,6 +136,7 @@ class Rule(NamedTuple):
     max_rows: int | None = None
     formats: tuple[str, ...] = ()  # empty: all packed formats
     width: int = 1  # columns must be a multiple of it
+    usable: Callable[[str], bool] = lambda _: True  # whether it works here for a format
     exact: bool | None = None  # None: either way
 
 
@@ -156,6 +158,7 @@ def _table() -> tuple[Rule, ...]:
         Rule(dense, formats=tuple(name for name, format_ in FORMATS.items() if format_.dense)),
         Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),
         *kernels,
+        Rule(pallas.pallas_rows, platforms=("gpu",), max_rows=pallas.MAX_ROWS, formats=tuple(KERNEL_FORMATS), usable=pallas.available),
         Rule(integer_rows, max_rows=FEW_ROWS),
         Rule(unpacked(_fast_dtype())),
     )
@@ -170,6 +173,7 @@ def formulation(platform: str, rows: int, format: str, exact: bool, columns: int
             and (not rule.formats or format in rule.formats)
             and columns % rule.width == 0
             and rule.exact in (None, exact)
+            and rule.usable(format)
         ):
             return rule.run
     raise LookupError(f"no product for {format} with {rows} rows on {platform}")

@@ -1,58 +1,59 @@
-"""For each block format, how the words of 16 rows become codes and scales in vector registers: a generator of the block's groups."""
+"""For each block format, how the words of 16 rows become codes and scales: a generator of the block's groups, for CPU kernels and for Pallas alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ..blocks import fp4, iq4
-from .tiles import V32, VF, Block, Group, KernelFormat
+from .tiles import Group, KernelFormat, Values
 
 
-def q4_0(b: Block) -> Iterator[Group]:
-    def codes(c: int) -> str:
+def q4_0(b: Values) -> Iterator[Group]:
+    def codes(c: int) -> Any:
         return b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)
 
     yield Group(0, codes, b.half("d"))
 
 
-def q4_1(b: Block) -> Iterator[Group]:
-    def codes(c: int) -> str:
+def q4_1(b: Values) -> Iterator[Group]:
+    def codes(c: int) -> Any:
         return b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)
 
     yield Group(0, codes, b.half("d"), b.negative(b.half("m")))
 
 
-def _five_bits(b: Block) -> Callable[[int], str]:
+def _five_bits(b: Values) -> Callable[[int], Any]:
     """Codes of Q5_0 and Q5_1: nibbles and a word with a bit for each of the 32 weights."""
 
-    def codes(c: int) -> str:
+    def codes(c: int) -> Any:
         four = b.op("lshr", b.word("qh", 0), 4 * c) if c else b.word("qh", 0)
-        high = "zeroinitializer"
+        high = None
         for byte in range(4):  # bit `byte` goes to bit 4 of its byte
             bit = b.op("and", b.op("shl", four, 7 * byte + 4), 16 << 8 * byte)
-            high = b.op("or", bit, high)
+            high = bit if high is None else b.op("or", bit, high)
         return b.op("or", b.bits(b.word("qs", c % 4), 4 * (c // 4), 15), high)
 
     return codes
 
 
-def q5_0(b: Block) -> Iterator[Group]:
+def q5_0(b: Values) -> Iterator[Group]:
     yield Group(0, _five_bits(b), b.half("d"))
 
 
-def q5_1(b: Block) -> Iterator[Group]:
+def q5_1(b: Values) -> Iterator[Group]:
     yield Group(0, _five_bits(b), b.half("d"), b.negative(b.half("m")))
 
 
-def q8_0(b: Block) -> Iterator[Group]:
+def q8_0(b: Values) -> Iterator[Group]:
     # The product wants unsigned codes: adding 128 to an int8 is flipping its highest bit.
     yield Group(0, lambda c: b.op("xor", b.word("qs", c), 0x80808080), b.half("d"))
 
 
-def _k_scales(b: Block, j: int) -> tuple[str, str]:
+def _k_scales(b: Values, j: int) -> tuple[Any, Any]:
     """Scale and minimum of sub-block j as floats; see `blocks.k_scales`."""
 
-    def byte(word: int, shift: int, mask: int) -> str:
+    def byte(word: int, shift: int, mask: int) -> Any:
         return b.op("and", b.op("lshr", b.word("scales", word), shift), mask)
 
     if j < 4:
@@ -64,24 +65,24 @@ def _k_scales(b: Block, j: int) -> tuple[str, str]:
     return b.times(b.to_float(scale), b.half("d")), b.times(b.to_float(minimum), b.half("dmin"))
 
 
-def q4_k(b: Block) -> Iterator[Group]:
+def q4_k(b: Values) -> Iterator[Group]:
     for j in range(8):
         scale, minimum = _k_scales(b, j)
         yield Group(32 * j, lambda c, j=j: b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15), scale, minimum)
 
 
-def q5_k(b: Block) -> Iterator[Group]:
+def q5_k(b: Values) -> Iterator[Group]:
     for j in range(8):
         scale, minimum = _k_scales(b, j)
 
-        def codes(c: int, j: int = j) -> str:
+        def codes(c: int, j: int = j) -> Any:
             low = b.bits(b.word("qs", 8 * (j // 2) + c), 4 * (j % 2), 15)
             return b.op("or", low, b.op("shl", b.bits(b.word("qh", c), j, 1), 4))
 
         yield Group(32 * j, codes, scale, minimum)
 
 
-def q2_k(b: Block) -> Iterator[Group]:
+def q2_k(b: Values) -> Iterator[Group]:
     d, dmin = b.half("d"), b.half("dmin")
     for n in range(16):  # sub-blocks of 16 weights, in order
         half, quarter, i = n // 8, n // 2 % 4, n % 2
@@ -95,12 +96,12 @@ def q2_k(b: Block) -> Iterator[Group]:
         )
 
 
-def q3_k(b: Block) -> Iterator[Group]:
+def q3_k(b: Values) -> Iterator[Group]:
     d = b.half("d")
     for n in range(16):
         half, quarter, i = n // 8, n // 2 % 4, n % 2
 
-        def codes(c: int, half: int = half, quarter: int = quarter, i: int = i) -> str:
+        def codes(c: int, half: int = half, quarter: int = quarter, i: int = i) -> Any:
             low = b.bits(b.word("qs", 8 * half + 4 * i + c), 2 * quarter, 3)
             return b.op("or", low, b.op("shl", b.bits(b.word("hmask", 4 * i + c), 4 * half + quarter, 1), 2))
 
@@ -111,12 +112,12 @@ def q3_k(b: Block) -> Iterator[Group]:
         yield Group(16 * n, codes, b.times(b.to_float(scale), d))
 
 
-def q6_k(b: Block) -> Iterator[Group]:
+def q6_k(b: Values) -> Iterator[Group]:
     d = b.half("d")
     for n in range(16):  # sub-blocks of 16 weights, in order
         half, quarter, i = n // 8, n // 2 % 4, n % 2
 
-        def codes(c: int, half: int = half, quarter: int = quarter, i: int = i) -> str:
+        def codes(c: int, half: int = half, quarter: int = quarter, i: int = i) -> Any:
             low = b.bits(b.word("ql", 16 * half + 8 * (quarter % 2) + 4 * i + c), 4 * (quarter // 2), 15)
             return b.op("or", low, b.op("shl", b.bits(b.word("qh", 8 * half + 4 * i + c), 2 * quarter, 3), 4))
 
@@ -128,31 +129,25 @@ _IQ4 = tuple(v + 128 for v in iq4.VALUES)
 _FP4 = tuple(v + 128 for v in fp4.VALUES)
 
 
-def iq4_nl(b: Block) -> Iterator[Group]:
+def iq4_nl(b: Values) -> Iterator[Group]:
     yield Group(0, lambda c: b.look_up(_IQ4, b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)), b.half("d"))
 
 
-def iq4_xs(b: Block) -> Iterator[Group]:
+def iq4_xs(b: Values) -> Iterator[Group]:
     d, tops = b.half("d"), b.wide("scales_h", 16)
     for j in range(8):
         low = b.op("and", b.op("lshr", b.word("scales_l", 0), 4 * j), 15)
         high = b.op("and", b.op("lshr", tops, 2 * j), 3)
         scale = b.op("sub", b.op("or", low, b.op("shl", high, 4)), 32)
 
-        def codes(c: int, j: int = j) -> str:
+        def codes(c: int, j: int = j) -> Any:
             return b.look_up(_IQ4, b.bits(b.word("qs", 4 * j + c % 4), 4 * (c // 4), 15))
 
         yield Group(32 * j, codes, b.times(b.to_float(scale), d))
 
 
-def mxfp4(b: Block) -> Iterator[Group]:
-    e = b.wide("e", 8)
-    small = b.f.let(f"icmp ult {V32} {e}, {b.splat(2)}")
-    tiny = b.f.let(f"shl {V32} {b.splat(0x200000)}, {e}")  # 2^(e - 128) is subnormal below 2
-    usual = b.op("shl", b.op("sub", e, 1), 23)
-    pattern = b.f.let(f"select <16 x i1> {small}, {V32} {tiny}, {V32} {usual}")
-    scale = b.f.let(f"bitcast {V32} {pattern} to {VF}")
-    yield Group(0, lambda c: b.look_up(_FP4, b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)), scale)
+def mxfp4(b: Values) -> Iterator[Group]:
+    yield Group(0, lambda c: b.look_up(_FP4, b.bits(b.word("qs", c % 4), 4 * (c // 4), 15)), b.half_power("e"))
 
 
 KERNEL_FORMATS: dict[str, KernelFormat] = {

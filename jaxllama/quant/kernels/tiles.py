@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.instructions import InstructionSet
@@ -29,39 +30,77 @@ class Group:
 
     Attributes:
         at: the group's first weight in the block.
-        codes: makes the vector of word `c` of the group, 4 weights of each row.
-        scale, minimum: <16 x float>; no minimum is zero.
+        codes: makes the words with number `c` of the group, 4 weights of each row.
+        scale, minimum: floats of each row; no minimum is zero.
     """
 
     at: int
-    codes: Callable[[int], str]
-    scale: str
-    minimum: str | None = None
+    codes: Callable[[int], Any]
+    scale: Any
+    minimum: Any = None
+
+
+class Values(Protocol):
+    """A block of a tile while its code is written: loads of its parts, and the few operations that formats need.
+
+    Formats do not know what a value is: a register's name in IR (`Block`), or an array (`pallas.Arrays`). All have 32 bits for each of the 16 rows.
+    """
+
+    def word(self, part: str, item: int) -> Any:
+        """Word `item` of a part."""
+
+    def wide(self, part: str, bits: int) -> Any:
+        """A part of 8 or 16 bits an item as words."""
+
+    def half(self, part: str) -> Any:
+        """An f16 part as floats."""
+
+    def half_power(self, part: str) -> Any:
+        """2^(e - 128) for an 8-bit part, as floats."""
+
+    def op(self, name: str, a: Any, b: Any) -> Any:
+        """LLVM's operation of that name on words; a number stands for a vector of it."""
+
+    def bits(self, word: Any, shift: int, mask: int) -> Any:
+        """(word >> shift) & mask, the mask given for one byte and applied to all four."""
+
+    def to_float(self, words: Any) -> Any: ...
+
+    def times(self, a: Any, b: Any) -> Any: ...
+
+    def negative(self, a: Any) -> Any: ...
+
+    def look_up(self, table: Sequence[int], codes: Any) -> Any:
+        """table[code] for the four codes of each word, from 0 to 15; the values are unsigned bytes."""
 
 
 class Block:
-    """One block of one tile while its code is written: loads of its parts, and the few operations that formats need."""
+    """`Values` in a function under construction: <16 x i32> and <16 x float>."""
 
     def __init__(self, f: Function, instructions: InstructionSet, pointers: Mapping[str, str]):
         self.f, self._instructions, self._pointers = f, instructions, pointers
 
     def word(self, part: str, item: int) -> str:
-        """Word `item` of a part, of all 16 rows."""
         return self.f.load(V32, self._pointers[part], 64 * item)
 
+    def wide(self, part: str, bits: int) -> str:
+        return self.f.let(f"zext <16 x i{bits}> {self.f.load(f'<16 x i{bits}>', self._pointers[part])} to {V32}")
+
     def half(self, part: str) -> str:
-        """An f16 part as floats."""
         return self.f.let(f"fpext <16 x half> {self.f.load('<16 x half>', self._pointers[part])} to {VF}")
 
-    def splat(self, value: int) -> str:
-        return splat(value)
+    def half_power(self, part: str) -> str:
+        e = self.wide(part, 8)
+        small = self.f.let(f"icmp ult {V32} {e}, {splat(2)}")
+        tiny = self.f.let(f"shl {V32} {splat(0x200000)}, {e}")  # subnormal below 2
+        usual = self.op("shl", self.op("sub", e, 1), 23)
+        pattern = self.f.let(f"select <16 x i1> {small}, {V32} {tiny}, {V32} {usual}")
+        return self.f.let(f"bitcast {V32} {pattern} to {VF}")
 
     def op(self, name: str, a: str, b: int | str) -> str:
-        """An operation on words; a number stands for a vector of it."""
-        return self.f.let(f"{name} {V32} {a}, {b if isinstance(b, str) else self.splat(b)}")
+        return self.f.let(f"{name} {V32} {a}, {b if isinstance(b, str) else splat(b)}")
 
     def bits(self, word: str, shift: int, mask: int) -> str:
-        """(word >> shift) & mask, the mask given for one byte and applied to all four."""
         shifted = self.op("lshr", word, shift) if shift else word
         return self.op("and", shifted, mask * 0x01010101)
 
@@ -74,12 +113,7 @@ class Block:
     def negative(self, a: str) -> str:
         return self.f.let(f"fneg {VF} {a}")
 
-    def wide(self, part: str, bits: int) -> str:
-        """A part of 8 or 16 bits an item as words."""
-        return self.f.let(f"zext <16 x i{bits}> {self.f.load(f'<16 x i{bits}>', self._pointers[part])} to {V32}")
-
     def look_up(self, table: Sequence[int], codes: str) -> str:
-        """table[code] for the four codes of each word, from 0 to 15; the values are unsigned bytes."""
         return self._instructions.look_up(self.f, table, codes)
 
 
@@ -93,7 +127,7 @@ class KernelFormat:
         offset: what is subtracted from every code. A format has an offset or minima, not both.
     """
 
-    groups: Callable[[Block], Iterator[Group]]
+    groups: Callable[[Values], Iterator[Group]]
     size: int = 32
     offset: int = 0
 

@@ -1,0 +1,88 @@
+"""How cost grows: decoding with tokens in the cache and with the context's size, reading with a prompt's length, memory with context and slots.
+
+    python benchmarks/scale.py model.gguf
+    python benchmarks/scale.py model.gguf --depths 100,1000 --prompts 128,512 --contexts 512,4096 --slots 1,4 --plot scale.png
+
+One line of JSON a measurement, milliseconds a token or megabytes; with --plot (needs matplotlib) also four curves. A step that grew faster than its work would
+bend a curve upwards: reading n tokens does attention over n^2 / 2 pairs, so milliseconds a prompt token grow in a straight line, as do all the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from pathlib import Path
+
+import jax
+
+import jaxllama
+from jaxllama.cli.bench import numbers
+from jaxllama.decode import jit_step
+from jaxllama.decode.shapes import bucket_for
+from jaxllama.evaluate.speed import SpeedTest, measure
+from jaxllama.models import init_state
+
+Curve = list[tuple[int, float]]
+
+
+def resident() -> float:
+    """Megabytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def show(kind: str, at: int, value: float, unit: str) -> tuple[int, float]:
+    print(json.dumps({"test": kind, "at": at, unit: round(value, 3)}), flush=True)
+    return at, value
+
+
+def milliseconds(model: jaxllama.Model, test: SpeedTest, repeats: int) -> float:
+    return 1000 / statistics.median(measure(model, test, repeats=repeats).rates)
+
+
+def memory(model: jaxllama.Model, n_ctx: int, slots: int) -> float:
+    """Megabytes that a state and one step with it add."""
+    before = resident()
+    state = init_state(model.config, slots, n_ctx=n_ctx, padding=bucket_for(n_ctx, model.n_batch), cache_type=model.cache_type)
+    _, state = jit_step(model.params, state, jax.numpy.zeros(slots, jax.numpy.int32), config=model.config)
+    jax.block_until_ready(state)
+    found = resident() - before
+    del state
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", help="GGUF file; the model in the package by default")
+    parser.add_argument("--depths", type=numbers, default=[100, 1024, 4096, 16384], help="tokens in the cache")
+    parser.add_argument("--contexts", type=numbers, default=[512, 4096, 32768], help="sizes of the context, with 100 tokens in it")
+    parser.add_argument("--prompts", type=numbers, default=[256, 1024, 2048, 4096, 8192], help="prompt lengths")
+    parser.add_argument("--slots", type=numbers, default=[1, 2, 4, 8], help="sequences, with the smallest context")
+    parser.add_argument("-r", type=int, default=3, help="repeats")
+    parser.add_argument("--plot", metavar="FILE", help="draw the curves into this file")
+    args = parser.parse_args()
+    jaxllama.use_compilation_cache()
+    curves: dict[str, Curve] = {}
+    longest = max(*args.depths, *args.prompts) + 128
+    model = jaxllama.load(args.model, n_ctx=longest)
+    curves["decode, ms a token, tokens in the cache"] = [show("depth", d, milliseconds(model, SpeedTest(0, 16, d), args.r), "ms") for d in args.depths]
+    curves["prompt, ms a token, its length"] = [show("prompt", p, milliseconds(model, SpeedTest(p, 0), max(1, args.r // 2)), "ms") for p in args.prompts]
+    curves["decode, ms a token, n_ctx"] = []
+    for n_ctx in args.contexts:
+        model.n_ctx = n_ctx
+        curves["decode, ms a token, n_ctx"].append(show("context", n_ctx, milliseconds(model, SpeedTest(0, 16, 100), args.r), "ms"))
+    curves["memory, MB, n_ctx"] = [show("memory_context", c, memory(model, c, 1), "MB") for c in args.contexts]
+    curves["memory, MB, slots"] = [show("memory_slots", s, memory(model, min(args.contexts), s), "MB") for s in args.slots]
+    if args.plot:
+        from matplotlib import pyplot
+
+        figure, axes = pyplot.subplots(1, len(curves), figsize=(4 * len(curves), 3), layout="constrained")
+        for axis, (title, curve) in zip(axes, curves.items(), strict=True):
+            axis.plot(*zip(*curve, strict=True), "o-")
+            axis.set(title=title, ylim=(0, None), xlim=(0, None))
+        figure.savefig(args.plot)
+
+
+if __name__ == "__main__":
+    main()

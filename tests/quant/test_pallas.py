@@ -1,0 +1,52 @@
+"""The GPU kernel: what it computes, run as plain operations, and that it can be lowered for a GPU."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from test_blocks import COLUMNS, random_blocks
+
+from jaxllama.quant import FORMATS, QTensor, from_blocks, matmul
+from jaxllama.quant.kernels import pallas
+from jaxllama.quant.kernels.formats import KERNEL_FORMATS
+
+
+def weights(name: str) -> QTensor:
+    found = from_blocks(random_blocks(name, 0, (2, 40)), name)
+    if name != "MXFP4":
+        return found
+    parts = (jnp.full_like(a, 127) if p.name == "e" else a for p, a in zip(FORMATS[name].parts, found.parts, strict=True))
+    return QTensor(tuple(parts), name, found.shape)  # scales up to 2^127 would hide everything else
+
+
+@pytest.mark.parametrize("name", KERNEL_FORMATS)
+def test_it_computes_what_the_plain_form_does(name):
+    weight = weights(name)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, COLUMNS)), jnp.float32)
+    expected = matmul.unpacked(jnp.dtype(jnp.float32))(x, weight, 1)
+    found = pallas.pallas_rows(x, weight, 1, interpret=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q8_0", "Q4_K", "Q6_K", "IQ4_NL", "MXFP4"])
+def test_it_is_lowered_for_a_gpu(name):
+    kernel = jax.jit(lambda x, w: pallas.pallas_rows(x, w, 1))
+    triton = export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")
+    text = export.export(kernel, platforms=["cuda"], disabled_checks=[triton])(jnp.zeros((1, COLUMNS), jnp.float32), weights(name)).mlir_module()
+    assert f"jaxllama_{name.lower()}_1" in text
+
+
+def test_where_it_does_not_work_the_plain_form_runs(monkeypatch, caplog):
+    monkeypatch.setattr(pallas.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(pallas, "pallas_rows", lambda *_: (_ for _ in ()).throw(RuntimeError("no such instruction")))
+    assert pallas.available.__wrapped__("Q4_0") is False
+    assert "the GPU kernel for Q4_0 is off" in caplog.text
+    monkeypatch.undo()
+    assert pallas.available.__wrapped__("Q4_0") is False  # no GPU
+    assert matmul.formulation("gpu", 1, "Q4_0", exact=False) is matmul.integer_rows
+    monkeypatch.setattr(pallas, "available", lambda name: name == "Q4_0")
+    assert matmul.formulation("gpu", 1, "Q4_0", exact=False) is pallas.pallas_rows
+    assert matmul.formulation("gpu", 1, "Q4_K", exact=False) is matmul.integer_rows
