@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("-n", type=numbers, default=[32], help="tokens to write; 0: none")
     parser.add_argument("-d", type=numbers, default=[0], help="tokens in the cache before")
     parser.add_argument("-b", type=numbers, default=[1], help="sequences together")
+    parser.add_argument("--load-mode", default="auto", help="of our side: auto, mmap or none")
     parser.add_argument("-r", type=int, default=3, help="rounds")
     parser.add_argument("--batched", action="store_true", help="llama-batched-bench's table")
     parser.add_argument("-npp", type=numbers, default=[128], help="with --batched: prompt tokens of a sequence")
@@ -137,7 +138,7 @@ def main() -> None:
         shapes = [(p, 0) for p in args.p if p] + [(0, n) for n in args.n if n]
         tests = [SpeedTest(p, n, d, b) for p, n in shapes for d in args.d for b in args.b]
     peer = Peer(args.peer, args.model)
-    model = jaxllama.load(args.model, n_ctx=max(test.room for test in tests))
+    model = jaxllama.load(args.model, n_ctx=max(test.room for test in tests), load_mode=args.load_mode)
     pairs = []
     for test in tests:
         pairs.append(compare(model, peer, test, args.r))

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "quant": {"formats", "kernels"},
     "layers": {"quant", "kernels"},
     "models": {"formats", "quant", "layers"},
-    "decode": {"models", "layers"},
+    "decode": {"models", "layers", "kernels"},
     "evaluate": {"formats", "layers", "models", "decode", "api"},
 }
 NO_JAX = ("formats", "text")

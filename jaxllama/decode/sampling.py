@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import logits_kernel
+
 WINDOW = 256  # top-k up to this size never looks at the rest of the vocabulary
-_BLOCK = 512  # of the two-level maximum
+_BLOCK = 256  # divides most vocabularies, which then need no padding
 
 
 @flax.struct.dataclass
@@ -110,19 +112,26 @@ def sample(logits: jax.Array, sampling: Sampling, positions: jax.Array, end: jax
         Tokens int32[B], and their log-probabilities f32[B] under the whole distribution, before any cut.
     """
     size = logits.shape[1]
-    allowed = jnp.where(sampling.ignore_end[:, None] & end[None], -jnp.inf, logits)
+
+    def allowed() -> jax.Array:
+        return jnp.where(sampling.ignore_end[:, None] & end[None], -jnp.inf, logits)
+
+    if logits_kernel.available():
+        likeliest, total = logits_kernel.best_and_total(logits, end, sampling.ignore_end)
+    else:
+        likeliest, total = argmax(allowed()), jax.nn.logsumexp(logits, -1)
 
     def draw(seed: jax.Array, position: jax.Array) -> jax.Array:
         return jax.random.uniform(jax.random.fold_in(jax.random.key(seed), position))
 
     def from_top(count: int) -> jax.Array:
         # Without the barrier XLA merges the cut with what follows and sorts the whole vocabulary instead: 21 ms instead of 0.2 for 128k tokens on CPU.
-        values, ids = jax.lax.optimization_barrier(tuple(jax.lax.top_k(allowed, count)))
+        values, ids = jax.lax.optimization_barrier(tuple(jax.lax.top_k(allowed(), count)))
         return _choose(values, ids, sampling, jax.vmap(draw)(sampling.seed, positions))
 
     greedy = sampling.temperature <= 0
     narrow = greedy | ((sampling.top_k > 0) & (sampling.top_k <= min(WINDOW, size)))
     way = jnp.where(greedy.all(), 0, jnp.where(narrow.all(), 1, 2))
-    tokens = jax.lax.switch(way, [lambda: argmax(allowed), lambda: from_top(min(WINDOW, size)), lambda: from_top(size)])
+    tokens = jax.lax.switch(way, [lambda: likeliest, lambda: from_top(min(WINDOW, size)), lambda: from_top(size)])
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
-    return tokens, chosen - jax.nn.logsumexp(logits, -1)
+    return tokens, chosen - total

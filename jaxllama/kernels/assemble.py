@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import re
 from collections.abc import Callable
 from functools import cache
@@ -41,6 +42,8 @@ def _instruction_set() -> InstructionSet:
         RuntimeError: there is none, or XLA's interface is another one than `frame` knows.
         ImportError: there is no llvmlite.
     """
+    if os.environ.get("JAXLLAMA_KERNELS", "").lower() in ("0", "off"):
+        raise RuntimeError("JAXLLAMA_KERNELS says so")
     import llvmlite.binding  # noqa: F401
 
     header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"

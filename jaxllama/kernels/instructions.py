@@ -48,7 +48,7 @@ class InstructionSet:
             codes: <16 x i32>, four codes in each: unsigned, or signed bytes when `signed` (only sets without `wide_codes` can).
             x: <16 x i32>, four signed bytes in each, from -127 to 127.
         """
-        pieces = [self._dot(f, *(self._piece(f, v, i) for v in (total, codes, x)), signed) for i in range(16 // self.lanes)]
+        pieces = [self._dot(f, self._piece(f, total, i), self._piece(f, codes, i), self._piece(f, x, i), signed) for i in range(16 // self.lanes)]
         return _joined(f, pieces, self.lanes)
 
     def look_up(self, f: Function, table: Sequence[int], codes: str) -> str:

@@ -101,7 +101,7 @@ class Function:
         self.do(f"br label %{test}")
         self.start(after)
 
-    def if_(self, condition: str, body: Callable[[], None], *, returns: bool = False) -> None:
+    def if_(self, condition: str, body: Callable[[], object], *, returns: bool = False) -> None:
         inside, after = self.label(), self.label()
         self.do(f"br i1 {condition}, label %{inside}, label %{after}")
         self.start(inside)

@@ -138,12 +138,12 @@ class _Rows:
         f, v = self.f, self.v
         size, stretch_size = 4 * state_size(self.head), 4 * state_size(self.head) * self.chunk
 
-        def group(number: str, _: list[str]) -> list[str]:
+        def group(number: str, _carried: list[str]) -> list[str]:
             first = f.mul(number, self.stretches)
             slot, kv_head, chunk, _ = self.place(first)
             start = f.at(self.partials, f.mul(first, stretch_size))
 
-            def row(i: str, _: list[str]) -> list[str]:
+            def row(i: str, _carried: list[str]) -> list[str]:
                 states = [f.at(start, f.add(s * stretch_size, f.mul(i, size))) for s in range(self.stretches)]
                 peaks = [f.load(VF, s, 4 * (self.head + 16), 4) for s in states]
                 highest = peaks[0]
@@ -182,10 +182,11 @@ class _Unit(_Rows):
     def run(self, unit: str) -> list[str]:
         f = self.f
         slot, kv_head, chunk, stretch = self.place(unit)
+        self.slot, self.kv_head = slot, kv_head
         cache = f.mul(f.add(f.mul(slot, self.kv_heads), kv_head), f.mul(self.capacity, self.head * self.size))
         keys, values = f.at(self.keys, cache), f.at(self.values, cache)
-        here = f.let(f"sext i32 {f.load('i32', self.positions, f.mul(slot, 4), 4)} to i64")
-        window = f.let(f"sext i32 {f.load('i32', self.window, 0, 4)} to i64")
+        self.here = here = f.let(f"sext i32 {f.load('i32', self.positions, f.mul(slot, 4), 4)} to i64")
+        self.window_size = window = f.let(f"sext i32 {f.load('i32', self.window, 0, 4)} to i64")
         count = self.used(chunk)
         first_row = f.mul(chunk, self.chunk)
         earliest, _ = self.row(slot, kv_head, first_row)
@@ -206,9 +207,8 @@ class _Unit(_Rows):
             skip = f.mul(at, self.head * self.size)
 
             def tile(i: str, _: list[str]) -> list[str]:
-                self._tile(
-                    slot, kv_head, f.add(first_row, f.mul(i, self.tile)), f.mul(i, self.tile), here, window, at, some, f.at(keys, skip), f.at(values, skip)
-                )
+                number = f.mul(i, self.tile)
+                self._tile(f.add(first_row, number), number, at, some, f.at(keys, skip), f.at(values, skip))
                 return []
 
             return f.loop(0, tiles, [], tile)
@@ -219,7 +219,7 @@ class _Unit(_Rows):
             target = f.at(self.partials, f.mul(unit, nbytes))
             f.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {self.state}, i64 {nbytes}, i1 false)")
         else:
-            f.loop(0, count, [], lambda i, _: self._write(slot, kv_head, first_row, i))
+            f.loop(0, count, [], lambda i, _: self._write(first_row, i))
         return []
 
     def _clear(self, i: str) -> list[str]:
@@ -232,21 +232,21 @@ class _Unit(_Rows):
     def _state_at(self, row: str) -> str:
         return self.f.at(self.state, self.f.mul(row, 4 * state_size(self.head)))
 
-    def _write(self, slot: str, kv_head: str, first_row: str, i: str) -> list[str]:
+    def _write(self, first_row: str, i: str) -> list[str]:
         f, v, state = self.f, self.v, self._state_at(i)
         weight = v.sum(f.load(VF, state, 4 * self.head, 4))
-        _, offset = self.row(slot, kv_head, f.add(first_row, i))
+        _, offset = self.row(self.slot, self.kv_head, f.add(first_row, i))
         for h in range(0, 4 * self.head, 64):
             f.store(VF, v.div(f.load(VF, state, h, 4), weight), f.at(self.out, offset), h, 4)
         return []
 
-    def _tile(self, slot: str, kv_head: str, row: str, i: str, here: str, window: str, at: str, some: str, keys: str, values: str) -> None:
+    def _tile(self, row: str, i: str, at: str, some: str, keys: str, values: str) -> None:
         """One block of positions from `at` on, of which `some` are filled, for the rows from `row` on, number i of the unit."""
         f, v = self.f, self.v
-        rows = [self.row(slot, kv_head, f.add(row, m)) for m in range(self.tile)]
+        rows = [self.row(self.slot, self.kv_head, f.add(row, m)) for m in range(self.tile)]
         self._scores([f.at(self.q, offset) for _, offset in rows], keys, values)
         states = [self._state_at(f.add(i, m)) for m in range(self.tile)]
-        fades = [self._softmax(m, state, f.add(here, t), window, at) for m, ((t, _), state) in enumerate(zip(rows, states, strict=True))]
+        fades = [self._softmax(m, state, f.add(self.here, t), at) for m, ((t, _), state) in enumerate(zip(rows, states, strict=True))]
         width = 4  # vectors of a head at a time: their sums for all rows stay in registers
         for h in range(0, self.head // 16, width):
             part = range(h, min(h + width, self.head // 16))
@@ -294,12 +294,12 @@ class _Unit(_Rows):
 
         f.loop(0, POSITIONS // 16, [], sixteen)
 
-    def _softmax(self, m: int, state: str, position: str, window: str, at: str) -> str:
+    def _softmax(self, m: int, state: str, position: str, at: str) -> str:
         """Turn row m's scores into weights, bring its sum of weights and its highest score up to date; returns what earlier sums fade by."""
         f, v = self.f, self.v
         places = f.at(self.weights, 4 * POSITIONS * m)
         newest = f.let(f"sub i64 {position}, {at}")
-        gone = f.let(f"sub i64 {newest}, {window}")  # the newest position that the window has left behind
+        gone = f.let(f"sub i64 {newest}, {self.window_size}")  # the newest position that the window has left behind
         newest, gone = (f.splat("i32", 16, f.let(f"trunc i64 {x} to i32")) for x in (newest, gone))
         peak = f.load(VF, state, 4 * (self.head + 16), 4)
         scores, masks, best = [], [], peak

@@ -131,7 +131,7 @@ class PackedFile(Memory):
         lines = 1 if format_.dense else LANES  # rows that lie together
         for part, offset in zip(packed, offsets, strict=True):
             at = offset + (index * -(-shape[1] // lines) + row // lines) * part[0, 0].nbytes
-            data = memoryview(part.reshape(-1).view(np.uint8))
+            data = part.reshape(-1).view(np.uint8).data
             while data:
                 written = os.pwrite(self._file.fileno(), data, at)
                 data, at = data[written:], at + written

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxllama.decode import logits_kernel
 from jaxllama.decode.sampling import WINDOW, argmax, make_sampling, sample
 
 V = 600
@@ -131,3 +132,17 @@ def test_the_seed_decides():
     a, b, c = (np.asarray(draw(sampling=make_sampling(100, seed=s, temperature=1.0))[0]) for s in (1, 1, 2))
     assert (a == b).all()
     assert (a != c).any()
+
+
+@pytest.mark.skipif(not logits_kernel.available(), reason="no kernels on this processor")
+@pytest.mark.parametrize("size", [1, 15, 300, 4096, 4100, 20001])
+def test_the_kernel_finds_the_best_and_the_total(size):
+    rng = np.random.default_rng(size)
+    logits = rng.integers(-30, 30, (3, size)).astype(np.float32) / 4  # many are equal: the first counts
+    end = rng.random(size) < 0.3
+    end[rng.integers(size)] = False
+    strict = np.asarray([True, False, True])
+    token, total = logits_kernel.best_and_total(jnp.asarray(logits), jnp.asarray(end), jnp.asarray(strict))
+    allowed = np.where(strict[:, None] & end[None], -np.inf, logits)
+    np.testing.assert_array_equal(token, allowed.argmax(-1))
+    np.testing.assert_allclose(total, jax.nn.logsumexp(jnp.asarray(logits), -1), rtol=1e-6, atol=1e-6)

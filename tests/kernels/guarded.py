@@ -15,6 +15,7 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 
+from jaxllama.decode import logits_kernel
 from jaxllama.kernels import assemble
 from jaxllama.kernels.frame import Kernel
 from jaxllama.layers import attention_kernel
@@ -148,6 +149,11 @@ def main() -> None:
             x = rng.standard_normal((batches, rows, 80)).astype(np.float32)
             out = np.zeros((batches, rows, -(-height // 16) * 16), np.float32)
             check(f"{name}_{rows}_{height}", dense_product(name, rows), [weight, x, np.asarray(1, np.int32)], [out])
+    for size in (5, 4096, 10001):
+        logits = rng.standard_normal((2, size)).astype(np.float32)
+        stretches = -(-size // logits_kernel.STRETCH)
+        results = [np.zeros((2, stretches), t) for t in (np.float32, np.int32, np.float32, np.float32)]
+        check(f"logits_{size}", logits_kernel.kernel(), [logits, rng.integers(0, 2, size).astype(np.int8), np.asarray([0, 1], np.int32)], results, 4)
     for head, dtype, slots, length, groups, kv_heads, stretches, softcap in (
         (64, np.float16, 1, 1, 4, 2, 1, 0.0),
         (32, np.float32, 2, 1, 1, 1, 4, 30.0),

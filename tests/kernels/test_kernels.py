@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxllama.decode import logits_kernel
 from jaxllama.kernels import assemble, frame
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.instructions import INSTRUCTION_SETS
@@ -61,6 +62,7 @@ def test_float_kernels_are_compiled_for_every_processor(instructions):
         *(dense_product(name, 4) for name in ("F32", "F16", "BF16")),
         attention_kernel.kernel(64, "float16", 4, 4, 1, 0.0),
         attention_kernel.kernel(128, "bfloat16", 64, 4, 2, 30.0),
+        logits_kernel.kernel(),
     ):
         text = assembly(kernel, instructions)
         assert fma in text
@@ -74,7 +76,7 @@ def test_kernels_stay_within_their_buffers():
     script = [sys.executable, str(Path(__file__).with_name("guarded.py"))]
     done = subprocess.run(script, capture_output=True, text=True)
     assert done.returncode == 0, f"after {done.stdout.splitlines()[-1:]}: {done.stderr}"
-    assert len(done.stdout.splitlines()) == 3 * len(KERNEL_FORMATS) + 4 + 9 + 4
+    assert len(done.stdout.splitlines()) == 3 * len(KERNEL_FORMATS) + 4 + 9 + 3 + 4
     assert subprocess.run([*script, "--overrun"], capture_output=True).returncode < 0, "the guards do not work"
 
 

@@ -155,7 +155,7 @@ KERNEL_FORMATS: dict[str, KernelFormat] = {
     "Q4_1": KernelFormat(q4_1),
     "Q5_0": KernelFormat(q5_0, offset=16),
     "Q5_1": KernelFormat(q5_1),
-    "Q8_0": KernelFormat(q8_0, offset=128),
+    "Q8_0": KernelFormat(q8_0, offset=128, ahead=4096),
     "Q2_K": KernelFormat(q2_k, size=16),
     "Q3_K": KernelFormat(q3_k, size=16, offset=4),
     "Q4_K": KernelFormat(q4_k),

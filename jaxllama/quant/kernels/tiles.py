@@ -77,10 +77,12 @@ class Values(Protocol):
 class Block:
     """`Values` in a function under construction: <16 x i32> and <16 x float>."""
 
-    def __init__(self, f: Function, instructions: InstructionSet, pointers: Mapping[str, str]):
-        self.f, self._instructions, self._pointers = f, instructions, pointers
+    def __init__(self, f: Function, instructions: InstructionSet, pointers: Mapping[str, str], ahead: int = 0):
+        self.f, self._instructions, self._pointers, self._ahead = f, instructions, pointers, ahead
 
     def word(self, part: str, item: int) -> str:
+        if self._ahead:
+            self.f.prefetch(self._pointers[part], 64 * item + self._ahead)
         return self.f.load(V32, self._pointers[part], 64 * item)
 
     def wide(self, part: str, bits: int) -> str:
@@ -125,14 +127,17 @@ class KernelFormat:
         groups: generates the groups of a block.
         size: weights in a group, 16 or 32.
         offset: what is subtracted from every code. A format has an offset or minima, not both.
+        ahead: how many bytes ahead words are asked for; 0: the processor's own guess is better, as it is for all formats that do some work on a word.
     """
 
     groups: Callable[[Values], Iterator[Group]]
     size: int = 32
     offset: int = 0
+    ahead: int = 0
 
 
-_DECLARATIONS = "declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)"
+_DECLARATIONS = """declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"""
 
 
 def product(format_: BlockFormat, kernel: KernelFormat, rows: int, instructions: InstructionSet) -> Kernel:
@@ -173,7 +178,7 @@ def product(format_: BlockFormat, kernel: KernelFormat, rows: int, instructions:
                 # Four bytes of scale for 32 weights, four of correction for a group.
                 x_scales = [f.at(scales, f.let(f"lshr i64 {place}, 3")) for place in places]
                 x_corrections = [f.at(corrections, f.let(f"lshr i64 {place}, {2 if kernel.size == 16 else 3}")) for place in places]
-                for group in kernel.groups(Block(f, instructions, pointers)):
+                for group in kernel.groups(Block(f, instructions, pointers, kernel.ahead)):
                     correct = [f.at(c, group.at // kernel.size * 4) for c in x_corrections]
                     dots = _dots(f, kernel, instructions, group, x, correct)
                     totals = _close(f, group, totals, dots, [f.at(s, group.at // 32 * 4) for s in x_scales], correct)
