@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .ir import Function
-
-V32, BYTES = "<16 x i32>", "<64 x i8>"
+from .vectors import V32
 
 
 @dataclass(frozen=True)

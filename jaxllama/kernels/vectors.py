@@ -29,6 +29,11 @@ def number(value: float) -> str:
     return f"0x{np.float64(np.float32(value)).view(np.uint64):016X}"
 
 
+def word(value: int) -> str:
+    """A vector of one unsigned integer."""
+    return "<" + ", ".join([f"i32 {value - 2**32 if value >= 2**31 else value}"] * 16) + ">"
+
+
 def constant(value: float) -> str:
     """A vector of one float."""
     return "<" + ", ".join([f"float {number(value)}"] * 16) + ">"
@@ -74,7 +79,7 @@ class Vectors:
         if type_ == "half":
             return self.f.let(f"fpext <16 x half> {self.f.load('<16 x half>', pointer, offset, 2)} to {VF}")
         wide = self.f.let(f"zext <16 x i16> {self.f.load('<16 x i16>', pointer, offset, 2)} to {V32}")
-        high = self.f.let(f"shl {V32} {wide}, {'<' + ', '.join(['i32 16'] * 16) + '>'}")
+        high = self.f.let(f"shl {V32} {wide}, {word(16)}")
         return self.f.let(f"bitcast {V32} {high} to {VF}")
 
     def splat(self, value: str) -> str:
@@ -128,8 +133,8 @@ class Vectors:
             p = self.fma(p, r, constant(c))
         p = self.add(self.fma(p, self.mul(r, r), r), constant(1.0))
         power = self.f.let(f"fptosi {VF} {n} to {V32}")
-        biased = self.f.let(f"add {V32} {power}, {'<' + ', '.join(['i32 127'] * 16) + '>'}")
-        bits = self.f.let(f"shl {V32} {biased}, {'<' + ', '.join(['i32 23'] * 16) + '>'}")
+        biased = self.f.let(f"add {V32} {power}, {word(127)}")
+        bits = self.f.let(f"shl {V32} {biased}, {word(23)}")
         return self.mul(p, self.f.let(f"bitcast {V32} {bits} to {VF}"))
 
     def tanh(self, x: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.ir import Function
-from jaxllama.kernels.vectors import V32, VF, Vectors
+from jaxllama.kernels.vectors import V32, VF, Vectors, word
 
 from ..activations import GROUP
-from .tiles import KernelFormat, splat
+from .tiles import KernelFormat
 
 _DECLARATIONS = f"""
 declare {VF} @llvm.rint.v16f32({VF})
@@ -46,7 +46,7 @@ def rounding(format_: KernelFormat) -> Kernel:
                 return
             numbers = [f.load(VF, f.at(x, f.mul(at, 4)), 64 * i, 4) for i in range(parts)]
             # Sizes are compared as integers, which orders them alike and puts NaN above all: it reaches the scale.
-            sizes = [f.let(f"and {V32} {f.let(f'bitcast {VF} {a} to {V32}')}, {splat(0x7FFFFFFF)}") for a in numbers]
+            sizes = [f.let(f"and {V32} {f.let(f'bitcast {VF} {a} to {V32}')}, {word(0x7FFFFFFF)}") for a in numbers]
             most = f.let(f"call {V32} @llvm.umax.v16i32({V32} {sizes[0]}, {V32} {sizes[1]})")
             most = f.let(f"bitcast i32 {f.let(f'call i32 @llvm.vector.reduce.umax.v16i32({V32} {most})')} to float")
             scale = f.let(f"fdiv float {most}, 127.0")

@@ -13,15 +13,9 @@ from typing import Any, Protocol
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.instructions import InstructionSet
 from jaxllama.kernels.ir import Function
+from jaxllama.kernels.vectors import DECLARATIONS, V32, VF, word
 
 from ..block import LANES, BlockFormat
-
-V32, VF = "<16 x i32>", "<16 x float>"
-
-
-def splat(value: int) -> str:
-    """The constant <16 x i32> of one unsigned value."""
-    return "<" + ", ".join([f"i32 {value - 2**32 if value >= 2**31 else value}"] * 16) + ">"
 
 
 @dataclass(frozen=True)
@@ -93,14 +87,14 @@ class Block:
 
     def half_power(self, part: str) -> str:
         e = self.wide(part, 8)
-        small = self.f.let(f"icmp ult {V32} {e}, {splat(2)}")
-        tiny = self.f.let(f"shl {V32} {splat(0x200000)}, {e}")  # subnormal below 2
+        small = self.f.let(f"icmp ult {V32} {e}, {word(2)}")
+        tiny = self.f.let(f"shl {V32} {word(0x200000)}, {e}")  # subnormal below 2
         usual = self.op("shl", self.op("sub", e, 1), 23)
         pattern = self.f.let(f"select <16 x i1> {small}, {V32} {tiny}, {V32} {usual}")
         return self.f.let(f"bitcast {V32} {pattern} to {VF}")
 
     def op(self, name: str, a: str, b: int | str) -> str:
-        return self.f.let(f"{name} {V32} {a}, {b if isinstance(b, str) else splat(b)}")
+        return self.f.let(f"{name} {V32} {a}, {b if isinstance(b, str) else word(b)}")
 
     def bits(self, word: str, shift: int, mask: int) -> str:
         shifted = self.op("lshr", word, shift) if shift else word
@@ -134,10 +128,6 @@ class KernelFormat:
     size: int = 32
     offset: int = 0
     ahead: int = 0
-
-
-_DECLARATIONS = """declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
-declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"""
 
 
 def product(format_: BlockFormat, kernel: KernelFormat, rows: int, instructions: InstructionSet) -> Kernel:
@@ -199,7 +189,7 @@ def product(format_: BlockFormat, kernel: KernelFormat, rows: int, instructions:
 
         f.loop(first, last, [], tile)
 
-    return Kernel(count + 4, 1, prepare, units, declarations=_DECLARATIONS)
+    return Kernel(count + 4, 1, prepare, units, declarations=DECLARATIONS)
 
 
 def _dots(f: Function, kernel: KernelFormat, instructions: InstructionSet, group: Group, x: list[str], correct: list[str]) -> list[str]:
@@ -213,7 +203,7 @@ def _dots(f: Function, kernel: KernelFormat, instructions: InstructionSet, group
     for c in range(kernel.size // 4):
         codes = group.codes(c)
         if signed:
-            codes = f.let(f"xor {V32} {codes}, {splat(0x80808080)}")
+            codes = f.let(f"xor {V32} {codes}, {word(0x80808080)}")
         for m, pointer in enumerate(x):
             four = f.splat("i32", 16, f.load("i32", pointer, group.at + 4 * c))
             sums[m][c % chains] = instructions.dot(f, sums[m][c % chains], codes, four, signed=signed)
