@@ -13,13 +13,14 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 
 import jaxllama
 from jaxllama.cli.bench import numbers
-from jaxllama.decode import jit_step
 from jaxllama.decode.shapes import bucket_for
 from jaxllama.evaluate.speed import SpeedTest, measure
 from jaxllama.models import init_state
@@ -41,15 +42,19 @@ def milliseconds(model: jaxllama.Model, test: SpeedTest, repeats: int) -> float:
     return 1000 / statistics.median(measure(model, test, repeats=repeats).rates)
 
 
-def memory(model: jaxllama.Model, n_ctx: int, slots: int) -> float:
-    """Megabytes that a state and one step with it add."""
+def memory_of(path: str | None, n_ctx: int, slots: int) -> float:
+    """Megabytes that a state adds to a process that has loaded the model."""
+    model = jaxllama.load(path, n_ctx=n_ctx)
     before = resident()
     state = init_state(model.config, slots, n_ctx=n_ctx, padding=bucket_for(n_ctx, model.n_batch), cache_type=model.cache_type)
-    _, state = jit_step(model.params, state, jax.numpy.zeros(slots, jax.numpy.int32), config=model.config)
     jax.block_until_ready(state)
-    found = resident() - before
-    del state
-    return found
+    return resident() - before
+
+
+def memory(path: str | None, n_ctx: int, slots: int) -> float:
+    """The same, of a process of its own: this one has freed memory that a state would use again."""
+    command = [sys.executable, __file__, *([path] if path else []), "--memory-of", f"{n_ctx},{slots}"]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
@@ -61,7 +66,11 @@ def main() -> None:
     parser.add_argument("--slots", type=numbers, default=[1, 2, 4, 8], help="sequences, with the smallest context")
     parser.add_argument("-r", type=int, default=3, help="repeats")
     parser.add_argument("--plot", metavar="FILE", help="draw the curves into this file")
+    parser.add_argument("--memory-of", type=numbers, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.memory_of:
+        print(memory_of(args.model, *args.memory_of))
+        return
     jaxllama.use_compilation_cache()
     curves: dict[str, Curve] = {}
     longest = max(*args.depths, *args.prompts) + 128
@@ -72,8 +81,8 @@ def main() -> None:
     for n_ctx in args.contexts:
         model.n_ctx = n_ctx
         curves["decode, ms a token, n_ctx"].append(show("context", n_ctx, milliseconds(model, SpeedTest(0, 16, 100), args.r), "ms"))
-    curves["memory, MB, n_ctx"] = [show("memory_context", c, memory(model, c, 1), "MB") for c in args.contexts]
-    curves["memory, MB, slots"] = [show("memory_slots", s, memory(model, min(args.contexts), s), "MB") for s in args.slots]
+    curves["memory, MB, n_ctx"] = [show("memory_context", c, memory(args.model, c, 1), "MB") for c in args.contexts]
+    curves["memory, MB, slots"] = [show("memory_slots", s, memory(args.model, min(args.contexts), s), "MB") for s in args.slots]
     if args.plot:
         from matplotlib import pyplot
 

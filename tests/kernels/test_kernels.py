@@ -94,6 +94,13 @@ def test_a_processor_without_the_instructions(monkeypatch, caplog):
     assert "the processor has none of AVX-512 VNNI" in note
 
 
+def test_kernels_can_be_turned_off(monkeypatch, caplog):
+    monkeypatch.setenv("JAXLLAMA_KERNELS", "off")
+    found, note = fresh_choice(caplog)
+    assert found is None
+    assert "JAXLLAMA_KERNELS says so" in note
+
+
 def test_lesser_processors_get_lesser_instructions(monkeypatch, caplog):
     for missing, tag in (("avx512_vnni", "avx2"), ("", "avx512vnni")):
         monkeypatch.setattr(assemble, "features", lambda missing=missing: INSTRUCTION_SETS[0].features - {missing})
