@@ -65,11 +65,12 @@ def kernel() -> Kernel:
         lanes = "<" + ", ".join(f"i32 {i}" for i in range(16)) + ">"
 
         def unit(u: str, _: list[str]) -> list[str]:
-            slot, start = f.let(f"sdiv i64 {u}, {stretches}"), f.mul(f.let(f"srem i64 {u}, {stretches}"), STRETCH)
-            end = f.let(f"select i1 {f.let(f'icmp slt i64 {f.add(start, STRETCH)}, {size}')}, i64 {f.add(start, STRETCH)}, i64 {size}")
+            slot, stretch = f.divmod(u, stretches)
+            start = f.mul(stretch, STRETCH)
+            end = f.lesser(f.add(start, STRETCH), size)
             row = f.at(logits, f.mul(f.mul(slot, size), 4))
             ban = f.splat("i32", 16, f.load("i32", strict, f.mul(slot, 4), 4))
-            count = f.let(f"sdiv i64 {f.add(f.let(f'sub i64 {end}, {start}'), 15)}, 16")
+            count = f.div(f.add(f.sub(end, start), 15), 16)
             limit = f.splat("i32", 16, f.let(f"trunc i64 {end} to i32"))
 
             def read(n: str) -> tuple[str, str, str]:

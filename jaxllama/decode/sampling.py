@@ -117,9 +117,9 @@ def sample(logits: jax.Array, sampling: Sampling, positions: jax.Array, end: jax
         return jnp.where(sampling.ignore_end[:, None] & end[None], -jnp.inf, logits)
 
     if logits_kernel.available():
-        likeliest, total = logits_kernel.best_and_total(logits, end, sampling.ignore_end)
+        best, total = logits_kernel.best_and_total(logits, end, sampling.ignore_end)
     else:
-        likeliest, total = argmax(allowed()), jax.nn.logsumexp(logits, -1)
+        best, total = None, jax.nn.logsumexp(logits, -1)
 
     def draw(seed: jax.Array, position: jax.Array) -> jax.Array:
         return jax.random.uniform(jax.random.fold_in(jax.random.key(seed), position))
@@ -132,6 +132,6 @@ def sample(logits: jax.Array, sampling: Sampling, positions: jax.Array, end: jax
     greedy = sampling.temperature <= 0
     narrow = greedy | ((sampling.top_k > 0) & (sampling.top_k <= min(WINDOW, size)))
     way = jnp.where(greedy.all(), 0, jnp.where(narrow.all(), 1, 2))
-    tokens = jax.lax.switch(way, [lambda: likeliest, lambda: from_top(min(WINDOW, size)), lambda: from_top(size)])
+    tokens = jax.lax.switch(way, [lambda: argmax(allowed()) if best is None else best, lambda: from_top(min(WINDOW, size)), lambda: from_top(size)])
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
     return tokens, chosen - total

@@ -113,8 +113,8 @@ def _work(name: str) -> Function:
 
     def compute() -> None:
         part = f.load("i64", claimed, align=8)
-        first = f.let(f"sdiv i64 {f.mul(units, part)}, {parts}")
-        last = f.let(f"sdiv i64 {f.mul(units, f.add(part, 1))}, {parts}")
+        first = f.div(f.mul(units, part), parts)
+        last = f.div(f.mul(units, f.add(part, 1)), parts)
         f.if_(f.let(f"icmp slt i64 {first}, {last}"), lambda: f.do(f"call void @{name}_units(ptr {control}, i64 {first}, i64 {last})"))
         f.let(f"atomicrmw add ptr {f.at(control, _DONE)}, i64 1 acq_rel")
 

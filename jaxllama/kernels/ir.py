@@ -48,6 +48,10 @@ class Function:
     def load(self, type_: str, pointer: str, offset: str | int = 0, align: int = 1) -> str:
         return self.let(f"load {type_}, ptr {self.at(pointer, offset) if offset else pointer}, align {align}")
 
+    def load_int(self, pointer: str, offset: str | int = 0) -> str:
+        """An i32 in memory, as i64."""
+        return self.let(f"sext i32 {self.load('i32', pointer, offset, 4)} to i64")
+
     def store(self, type_: str, value: str | int, pointer: str, offset: str | int = 0, align: int = 1) -> None:
         self.do(f"store {type_} {value}, ptr {self.at(pointer, offset) if offset else pointer}, align {align}")
 
@@ -62,6 +66,22 @@ class Function:
 
     def mul(self, a: str | int, b: str | int) -> str:
         return self.let(f"mul i64 {a}, {b}")
+
+    def sub(self, a: str | int, b: str | int) -> str:
+        return self.let(f"sub i64 {a}, {b}")
+
+    def div(self, a: str | int, b: str | int) -> str:
+        """a / b, rounded towards zero."""
+        return self.let(f"sdiv i64 {a}, {b}")
+
+    def divmod(self, a: str | int, b: str | int) -> tuple[str, str]:
+        return self.div(a, b), self.let(f"srem i64 {a}, {b}")
+
+    def lesser(self, a: str | int, b: str | int) -> str:
+        return self.let(f"select i1 {self.let(f'icmp slt i64 {a}, {b}')}, i64 {a}, i64 {b}")
+
+    def greater(self, a: str | int, b: str | int) -> str:
+        return self.let(f"select i1 {self.let(f'icmp sgt i64 {a}, {b}')}, i64 {a}, i64 {b}")
 
     def splat(self, element: str, count: int, value: str) -> str:
         """A vector with the same value in all places."""

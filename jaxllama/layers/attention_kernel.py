@@ -76,15 +76,15 @@ def kernel(head: int, dtype: str, chunk: int, tile: int, stretches: int, softcap
         q, keys, values, layer, positions, window = operands
         slots, length, heads = (q.dim(axis) for axis in range(3))
         kv_heads, capacity = keys.dim(2), keys.dim(3)
-        groups = f.let(f"sdiv i64 {heads}, {kv_heads}")
+        groups = f.div(heads, kv_heads)
         rows = f.mul(length, groups)
-        chunks = f.let(f"sdiv i64 {f.add(rows, chunk - 1)}, {chunk}")
+        chunks = f.div(f.add(rows, chunk - 1), chunk)
         per_head = f.mul(capacity, head * size)
-        start = f.mul(f.mul(f.let(f"sext i32 {f.load('i32', layer.data(), 0, 4)} to i64"), slots), f.mul(kv_heads, per_head))
+        start = f.mul(f.mul(f.load_int(layer.data()), slots), f.mul(kv_heads, per_head))
         at = positions.data()
 
         def held(slot: str, total: list[str]) -> list[str]:
-            here = f.let(f"sext i32 {f.load('i32', at, f.mul(slot, 4), 4)} to i64")
+            here = f.load_int(at, f.mul(slot, 4))
             return [f.add(total[0], f.add(here, length))]
 
         (tokens,) = f.loop(0, slots, [("i64", "0")], held)
@@ -116,22 +116,22 @@ class _Rows:
     def place(self, unit: str) -> tuple[str, str, str, str]:
         """(slot, key/value head, chunk, stretch) of a unit."""
         f = self.f
-        rest, stretch = _divmod(f, unit, self.stretches)
-        rest, chunk = _divmod(f, rest, self.chunks)
-        slot, kv_head = _divmod(f, rest, self.kv_heads)
+        rest, stretch = f.divmod(unit, self.stretches)
+        rest, chunk = f.divmod(rest, self.chunks)
+        slot, kv_head = f.divmod(rest, self.kv_heads)
         return slot, kv_head, chunk, stretch
 
     def row(self, slot: str, kv_head: str, number: str) -> tuple[str, str]:
         """(position after the slot's, offset in bytes of its numbers in q and in the result) of a row; rows beyond the last are the last once more."""
         f = self.f
-        number = _lesser(f, number, f.add(self.rows, -1))
-        t, g = _divmod(f, number, self.groups)
+        number = f.lesser(number, f.add(self.rows, -1))
+        t, g = f.divmod(number, self.groups)
         head = f.add(f.mul(f.add(f.mul(slot, self.length), t), self.heads), f.add(f.mul(kv_head, self.groups), g))
         return t, f.mul(head, 4 * self.head)
 
     def used(self, chunk: str) -> str:
         """How many rows a chunk has."""
-        return _lesser(self.f, self.f.let(f"sub i64 {self.rows}, {self.f.mul(chunk, self.chunk)}"), str(self.chunk))
+        return self.f.lesser(self.f.sub(self.rows, self.f.mul(chunk, self.chunk)), str(self.chunk))
 
     def put_together(self) -> None:
         """For every row: the partial results of all stretches, faded to the highest score of all, added and divided."""
@@ -166,7 +166,7 @@ class _Rows:
             f.loop(0, self.used(chunk), [], row)
             return []
 
-        f.loop(0, f.let(f"sdiv i64 {self.units}, {self.stretches}"), [], group)
+        f.loop(0, f.div(self.units, self.stretches), [], group)
 
 
 class _Unit(_Rows):
@@ -185,25 +185,25 @@ class _Unit(_Rows):
         self.slot, self.kv_head = slot, kv_head
         cache = f.mul(f.add(f.mul(slot, self.kv_heads), kv_head), f.mul(self.capacity, self.head * self.size))
         keys, values = f.at(self.keys, cache), f.at(self.values, cache)
-        self.here = here = f.let(f"sext i32 {f.load('i32', self.positions, f.mul(slot, 4), 4)} to i64")
-        self.window_size = window = f.let(f"sext i32 {f.load('i32', self.window, 0, 4)} to i64")
+        self.here = here = f.load_int(self.positions, f.mul(slot, 4))
+        self.window_size = window = f.load_int(self.window)
         count = self.used(chunk)
         first_row = f.mul(chunk, self.chunk)
         earliest, _ = self.row(slot, kv_head, first_row)
         latest, _ = self.row(slot, kv_head, f.add(f.add(first_row, count), -1))
-        visible = f.let(f"sub i64 {f.add(f.add(here, earliest), 1)}, {window}")
-        start = f.let(f"sdiv i64 {_greater(f, visible, '0')}, {POSITIONS}")
+        visible = f.sub(f.add(f.add(here, earliest), 1), window)
+        start = f.div(f.greater(visible, "0"), POSITIONS)
         filled = f.add(f.add(here, latest), 1)
-        stop = _lesser(f, f.let(f"sdiv i64 {f.add(filled, POSITIONS - 1)}, {POSITIONS}"), f.let(f"sdiv i64 {self.capacity}, {POSITIONS}"))
+        stop = f.lesser(f.div(f.add(filled, POSITIONS - 1), POSITIONS), f.div(self.capacity, POSITIONS))
         if self.stretches > 1:
-            blocks = f.let(f"sub i64 {stop}, {start}")
-            start, stop = (f.add(start, f.let(f"sdiv i64 {f.mul(blocks, s)}, {self.stretches}")) for s in (stretch, f.add(stretch, 1)))
-        tiles = f.let(f"sdiv i64 {f.add(count, self.tile - 1)}, {self.tile}")
+            blocks = f.sub(stop, start)
+            start, stop = (f.add(start, f.div(f.mul(blocks, s), self.stretches)) for s in (stretch, f.add(stretch, 1)))
+        tiles = f.div(f.add(count, self.tile - 1), self.tile)
         f.loop(0, f.mul(tiles, self.tile), [], lambda i, _: self._clear(i))
 
         def block(b: str, _: list[str]) -> list[str]:
             at = f.mul(b, POSITIONS)
-            some = _lesser(f, f.let(f"sub i64 {filled}, {at}"), str(POSITIONS))
+            some = f.lesser(f.sub(filled, at), str(POSITIONS))
             skip = f.mul(at, self.head * self.size)
 
             def tile(i: str, _: list[str]) -> list[str]:
@@ -298,8 +298,8 @@ class _Unit(_Rows):
         """Turn row m's scores into weights, bring its sum of weights and its highest score up to date; returns what earlier sums fade by."""
         f, v = self.f, self.v
         places = f.at(self.weights, 4 * POSITIONS * m)
-        newest = f.let(f"sub i64 {position}, {at}")
-        gone = f.let(f"sub i64 {newest}, {self.window_size}")  # the newest position that the window has left behind
+        newest = f.sub(position, at)
+        gone = f.sub(newest, self.window_size)  # the newest position that the window has left behind
         newest, gone = (f.splat("i32", 16, f.let(f"trunc i64 {x} to i32")) for x in (newest, gone))
         peak = f.load(VF, state, 4 * (self.head + 16), 4)
         scores, masks, best = [], [], peak
@@ -323,15 +323,3 @@ class _Unit(_Rows):
         f.store(VF, total, state, 4 * self.head, 4)
         f.store(VF, best, state, 4 * (self.head + 16), 4)
         return fade
-
-
-def _divmod(f: Function, a: str, b: str | int) -> tuple[str, str]:
-    return f.let(f"sdiv i64 {a}, {b}"), f.let(f"srem i64 {a}, {b}")
-
-
-def _lesser(f: Function, a: str, b: str) -> str:
-    return f.let(f"select i1 {f.let(f'icmp slt i64 {a}, {b}')}, i64 {a}, i64 {b}")
-
-
-def _greater(f: Function, a: str, b: str) -> str:
-    return f.let(f"select i1 {f.let(f'icmp sgt i64 {a}, {b}')}, i64 {a}, i64 {b}")

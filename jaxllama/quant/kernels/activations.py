@@ -33,7 +33,7 @@ def rounding(format_: KernelFormat) -> Kernel:
     def units(f: Function, first: str, last: str, values: list[str]) -> None:
         rows, columns, x, codes, scales, corrections = values
         v = Vectors(f)
-        groups = f.let(f"sdiv i64 {columns}, {GROUP}")
+        groups = f.div(columns, GROUP)
 
         def group(row: str, n: str, real: bool) -> None:
             at = f.add(f.mul(row, columns), f.mul(n, GROUP))

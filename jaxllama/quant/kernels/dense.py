@@ -24,15 +24,15 @@ def dense_product(format: str, rows: int) -> Kernel:
         weight, x, index = operands
         height, columns, batches = weight.dim(1), weight.dim(2), x.dim(0)
         nbytes = f.mul(f.mul(height, columns), size)
-        start = f.mul(f.let(f"sext i32 {f.load('i32', index.data(), 0, 4)} to i64"), nbytes)
-        units = f.let(f"sdiv i64 {f.add(height, LANES - 1)}, {LANES}")
+        start = f.mul(f.load_int(index.data()), nbytes)
+        units = f.div(f.add(height, LANES - 1), LANES)
         sizes = [("i64", s) for s in (height, columns, batches, units)]
         return Work(units, f.mul(nbytes, batches), [*sizes, ("ptr", f.at(weight.data(), start)), ("ptr", x.data()), ("ptr", results[0].data())])
 
     def units(f: Function, first: str, last: str, values: list[str]) -> None:
         height, columns, batches, count, weight, x, out = values
         v = Vectors(f)
-        steps = f.let(f"sdiv i64 {columns}, 16")
+        steps = f.div(columns, 16)
         final = f.add(height, -1)
 
         def unit(u: str, _: list[str]) -> list[str]:
@@ -43,7 +43,7 @@ def dense_product(format: str, rows: int) -> Kernel:
 
                 def products(places: list[int]) -> list[list[str]]:
                     wanted = [f.add(start, p) for p in places]
-                    wanted = [f.let(f"select i1 {f.let(f'icmp slt i64 {w}, {final}')}, i64 {w}, i64 {final}") for w in wanted]
+                    wanted = [f.lesser(w, final) for w in wanted]
                     pointers = [f.at(weight, f.mul(f.mul(w, columns), size)) for w in wanted]
 
                     def step(n: str, totals: list[str]) -> list[str]:

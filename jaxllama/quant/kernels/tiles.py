@@ -143,7 +143,7 @@ def product(format_: BlockFormat, kernel: KernelFormat, rows: int, instructions:
     def prepare(f: Function, operands: list[Buffer], results: list[Buffer]) -> Work:
         tiles, blocks = operands[0].dim(1), operands[0].dim(2)
         batches = operands[count].dim(0)
-        index = f.let(f"sext i32 {f.load('i32', operands[-1].data(), 0, 4)} to i64")
+        index = f.load_int(operands[-1].data())
         size = f.mul(tiles, blocks)  # blocks of tiles in one matrix
         before = f.mul(index, size)
         weights = [f.at(o.data(), f.mul(before, LANES * p.nbytes)) for o, p in zip(operands, format_.parts, strict=False)]
