@@ -8,10 +8,12 @@ Every product reads another matrix of a stack larger than the caches. The last c
 
 from __future__ import annotations
 
+# ruff: noqa: I001
 import argparse
 import statistics
 import time
 
+import jaxllama  # noqa: F401  before JAX, so that plain XLA gets wide vectors
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -26,12 +26,15 @@ def load_model(args: argparse.Namespace, console: Console, *, n_ctx: int | None)
     """The model of the options in `flags.MODEL`, `flags.CONTEXT` and `flags.COMPILE`."""
     import jaxllama
     from jaxllama.hub import download
+    from jaxllama.models import LOAD_MODES
     from jaxllama.models.state import CACHE_TYPES
 
     if args.n_batch < 1:  # before a large file is read
         raise ValueError(f"-b: expected a positive number of tokens, found {args.n_batch}")
     if args.cache_type is not None and args.cache_type not in CACHE_TYPES:
         raise ValueError(f"-ctk: expected one of {', '.join(CACHE_TYPES)}, found {args.cache_type!r}")
+    if args.load_mode not in LOAD_MODES:
+        raise ValueError(f"-lm: expected one of {', '.join(LOAD_MODES)}, found {args.load_mode!r}")
 
     if not args.no_compile_cache:
         jaxllama.use_compilation_cache(args.compile_cache)

@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
         overrides=[_narrow(f) for text in args.override_kv for f in parse_overrides(text)],
         allow_requantize=args.allow_requantize,
     )
-    if plan.needs_importance and not args.dry_run:
-        raise GGUFError(source, f"tensor '{plan.needs_importance[0]}'", expected=f"an importance matrix (--imatrix) for {name}", found="none for this tensor")
+    if not args.dry_run:
+        plan.check_importance(source, name)
     if plan.missing:
         console.print(f"the importance matrix says nothing about {len(plan.missing)} tensors: {', '.join(plan.missing[:4])} ...", highlight=False)
     began = time.perf_counter()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxllama.kernels.assemble import instruction_set, register
+from jaxllama.kernels.assemble import register
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.ir import Function
 from jaxllama.kernels.vectors import DECLARATIONS, MASK, V32, VF, Vectors, constant
@@ -21,11 +21,6 @@ declare {VF} @llvm.masked.load.v16f32.p0(ptr, i32, {MASK}, {VF})
 declare <16 x i8> @llvm.masked.load.v16i8.p0(ptr, i32, {MASK}, <16 x i8>)
 declare i32 @llvm.vector.reduce.smin.v16i32({V32})
 """
-
-
-def available() -> bool:
-    """Whether the kernel can run here."""
-    return jax.default_backend() == "cpu" and instruction_set() is not None
 
 
 def best_and_total(logits: jax.Array, forbidden: jax.Array, strict: jax.Array) -> tuple[jax.Array, jax.Array]:

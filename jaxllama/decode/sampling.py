@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxllama.kernels.assemble import kernels_run
+
 from . import logits_kernel
 
 WINDOW = 256  # top-k up to this size never looks at the rest of the vocabulary
@@ -116,7 +118,7 @@ def sample(logits: jax.Array, sampling: Sampling, positions: jax.Array, end: jax
     def allowed() -> jax.Array:
         return jnp.where(sampling.ignore_end[:, None] & end[None], -jnp.inf, logits)
 
-    if logits_kernel.available():
+    if kernels_run():
         best, total = logits_kernel.best_and_total(logits, end, sampling.ignore_end)
     else:
         best, total = None, jax.nn.logsumexp(logits, -1)

@@ -35,6 +35,11 @@ def instruction_set() -> InstructionSet | None:
     return found
 
 
+def kernels_run() -> bool:
+    """Whether programs for the default device may call kernels."""
+    return jax.default_backend() == "cpu" and instruction_set() is not None
+
+
 def _instruction_set() -> InstructionSet:
     """The best set that the processor has.
 

@@ -50,8 +50,7 @@ def attend(
     Returns:
         f32[B, T, N, H].
     """
-    there_is_one = jax.default_backend() == "cpu" and attention_kernel.available(q.shape[-1], keys.dtype)
-    way = attention_kernel.attend if there_is_one else attend_plain
+    way = attention_kernel.attend if attention_kernel.available(q.shape[-1], keys.dtype) else attend_plain
     return way(q, keys, values, layer, positions, window=window, scale=scale, softcap=softcap)
 
 

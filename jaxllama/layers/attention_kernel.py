@@ -14,7 +14,7 @@ import os
 import jax
 import jax.numpy as jnp
 
-from jaxllama.kernels.assemble import instruction_set, register
+from jaxllama.kernels.assemble import kernels_run, register
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.ir import Function
 from jaxllama.kernels.vectors import DECLARATIONS, MASK, V32, VF, Vectors, constant, number
@@ -28,8 +28,8 @@ _TYPES = {"float32": ("float", 4), "float16": ("half", 2), "bfloat16": ("bfloat"
 
 
 def available(head: int, dtype: jnp.dtype) -> bool:
-    """Whether there is a kernel for heads of this size and this type of cache."""
-    return head % 16 == 0 and head <= 512 and jnp.dtype(dtype).name in _TYPES and instruction_set() is not None
+    """Whether a kernel for heads of this size and this type of cache can run here."""
+    return kernels_run() and head % 16 == 0 and head <= 512 and jnp.dtype(dtype).name in _TYPES
 
 
 def attend(

@@ -4,7 +4,7 @@ The formulations:
 - `kernel_rows` (kernels.cpu): few rows of activations, on processors that it knows. Every weight is read once and multiplied with int8 activations.
 - `dense_rows` (kernels.cpu): the same for F32, F16 and BF16, in float32.
 - `pallas_rows` (kernels.pallas): few rows on GPUs, in float32.
-- `integer_rows`: the same arithmetic in plain jnp, everywhere.
+- `integer_rows`: the same arithmetic in plain jnp, everywhere (integer_rows).
 - `unpacked`: many rows. A matrix is unpacked into a temporary (bf16 where the processor multiplies bf16, else f32) for XLA's own matrix product.
 - `dense`: F32, F16, BF16 and the other formats without blocks, in plain jnp.
 """
@@ -20,15 +20,17 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
 
+from jaxllama.kernels.assemble import kernels_run
 from jaxllama.kernels.processor import has_bf16_products, has_matrix_units
 
-from .activations import GROUP, quantize_activations
-from .block import LANES, Array, BlockFormat
+from .block import LANES, Array
 from .blocks import FORMATS
 from .dequantize import group_values
+from .integer_rows import integer_rows
 from .kernels import cpu, pallas
 from .kernels.dense import DENSE_FORMATS
 from .kernels.formats import KERNEL_FORMATS
+from .order import grouped, tied
 from .qtensor import QTensor
 from .transposed import transposed_product
 
@@ -36,51 +38,6 @@ FEW_ROWS = 8  # beyond this, unpacking once costs less than unpacking for every 
 TEMPORARY_WEIGHTS = 32 * 2**20  # a matrix with more weights than this is unpacked and multiplied piece by piece
 
 Formulation = Callable[[Array, QTensor, "Array | int"], Array]
-
-
-def tied(x: Array, weight: QTensor) -> tuple[Array, QTensor]:
-    """The same, but so that the weight seems to depend on x.
-
-    In a decode loop XLA would otherwise see that unpacking does not depend on the step, unpack everything before the loop and keep it in memory.
-    """
-    return lax.optimization_barrier((x, weight))
-
-
-def grouped(format_: BlockFormat, x: Array) -> Array:
-    """Activations [M, columns] in the order in which the format's groups lie: [g, M, B, R, K]."""
-    blocks = x.reshape(x.shape[0], -1, format_.type.weights)
-    left, right = format_.order.split(" -> ")
-    g, rest = right.split(" ", 1)
-    return rearrange(blocks, f"m b {left} -> {g} m b {rest}", **format_.sizes)
-
-
-def integer_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
-    """x f32[M, columns] -> f32[M, rows] with activations rounded to int8."""
-    format_ = weight.block_format
-    assert format_.groups is not None
-    x, weight = tied(x, weight)
-    activations = quantize_activations(x)
-    merge = "g m b r k -> g k m (b r)"
-    codes = rearrange(grouped(format_, activations.codes.reshape(x.shape)), merge)
-    scales = rearrange(grouped(format_, jnp.repeat(activations.scales, GROUP, axis=-1)), merge)[:, 0]  # one for each group: groups never straddle 32 weights
-    codes, scales, sums = lax.optimization_barrier((codes, scales, codes.sum(1)))  # codes [g, K, M, G], scales and sums [g, M, G], G = B R
-    total = None
-    for g, group in enumerate(format_.groups(weight.named_parts(index))):
-        dots = None  # int32[T, M, G, 16]
-        words = tuple(rearrange(w, "t b r c n -> t 1 (b r) c n") for w in group.words)
-        for c in range(words[0].shape[-2]):
-            for byte in range(4):
-                term = group.code(*(w[..., c, :] for w in words), byte) * codes[g, 4 * c + byte][None, ..., None]
-                dots = term if dots is None else dots + term
-        assert dots is not None
-        scale, minimum = lax.optimization_barrier(jax.tree.map(lambda s: rearrange(s, "t b r n -> t 1 (b r) n"), (group.scale, group.minimum)))
-        part = dots.astype(jnp.float32) * scale
-        if minimum is not None:
-            part = part - sums[g].astype(jnp.float32)[None, ..., None] * minimum
-        part = part * scales[g][None, ..., None]
-        total = part if total is None else total + part
-    assert total is not None
-    return rearrange(total.sum(2), "t m n -> m (t n)")[:, : weight.shape[1]]
 
 
 def unpacked(dtype: jnp.dtype) -> Formulation:
@@ -148,7 +105,7 @@ def _fast_dtype() -> jnp.dtype:
 def _table() -> tuple[Rule, ...]:
     """First match wins. New kernels are rows of this table."""
     kernels = dense_kernels = ()
-    if cpu.available():
+    if kernels_run():
         # Matrix units (AMX) multiply bf16 faster than the kernel multiplies int8; without them the kernel is ahead at any number of rows.
         most = 16 if has_matrix_units() else None
         kernels = (Rule(cpu.kernel_rows, platforms=("cpu",), max_rows=most, formats=tuple(KERNEL_FORMATS)),)

@@ -13,6 +13,7 @@ import mmap
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ _MAGIC = b"jaxllama packed weights\n"
 _PAGE = max(mmap.ALLOCATIONGRANULARITY, 4096)
 _PIECE = 2**20  # bytes packed at a time
 _SUFFIX, _PARTIAL = ".packed", ".partial"
+_ABANDONED = 600  # seconds without a write after which a partial file belongs to nobody
 
 Shape = tuple[int, int, int]
 
@@ -194,15 +196,26 @@ def packed_path(folder: Path, files: Iterable[Path]) -> Path:
 
 
 def make_room(folder: Path, nbytes: int, limit: int) -> None:
-    """Delete the packed files used longest ago until `nbytes` more fit the limit.
+    """Delete the packed files used longest ago until `nbytes` more fit the limit, and what processes that were killed have left.
 
     Raises:
         OSError: they do not fit at all, or the disk would be nearly full.
     """
     if nbytes > limit:
         raise OSError(f"{nbytes / 1e9:.1f} GB do not fit the limit of {limit / 1e9:.1f} GB for packed weights")
-    kept = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in folder.glob("*" + _SUFFIX)), key=lambda entry: entry[0])
-    total = sum(size for _, size, _ in kept)
+    kept, total = [], 0
+    for file in folder.iterdir():
+        try:
+            status = file.stat()
+        except FileNotFoundError:  # another process has finished or deleted it
+            continue
+        if file.suffix == _PARTIAL and time.time() - status.st_mtime > _ABANDONED:
+            file.unlink(missing_ok=True)
+            continue
+        total += status.st_size
+        if file.suffix == _SUFFIX:
+            kept.append((status.st_mtime, status.st_size, file))
+    kept.sort(key=lambda entry: entry[0])
     for _, size, file in kept:
         if total + nbytes <= limit:
             break

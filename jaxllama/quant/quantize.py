@@ -16,7 +16,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from .block import Array, BlockFormat
 from .blocks import FORMATS
 
-_FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16, "F64": "<f8"}
+FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16, "F64": "<f8"}
 _INNER = 2**15  # weights that are worked on at a time, so that they stay in the cache while many scales are tried
 _OUTER = 32  # pieces of that size in one call: few weights should not be padded to many, and many should not need many calls
 
@@ -56,10 +56,10 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
         if not np.isfinite(importance).all() or (importance < 0).any():
             raise ValueError("importance must be finite and not negative")
     if format_.dense:
-        if format not in _FLOATS:
+        if format not in FLOATS:
             raise ValueError(f"{format} holds integers; numbers are not rounded to it")
         _check_finite(x)
-        return np.ascontiguousarray(x.astype(_FLOATS[format])).view(np.uint8)
+        return np.ascontiguousarray(x.astype(FLOATS[format])).view(np.uint8)
     return _in_pieces(x, format_, importance, threads or os.cpu_count() or 1)
 
 

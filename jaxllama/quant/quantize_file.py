@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, GGUFFile, Tensor, TensorData, ValueType, field_of, open_gguf, write_gguf
@@ -22,7 +21,7 @@ from .dequantize import dequantize
 from .mixtures import FILE_TYPES, Choices, Given, ModelFacts, choose, needs_importance, order
 from .mixtures import file_type as known_file_type
 from .qtensor import from_blocks
-from .quantize import quantize
+from .quantize import FLOATS, quantize
 
 _SLAB = 2**25  # numbers of a tensor that are turned into f32 at a time
 
@@ -69,6 +68,11 @@ class Plan:
     @property
     def new_bytes(self) -> int:
         return sum(s.nbytes for s in self.steps)
+
+    def check_importance(self, path: Path, file_type: str) -> None:
+        """Raise a GGUFError where a tensor needs an importance matrix and has none."""
+        if self.needs_importance:
+            raise GGUFError(path, f"tensor '{self.needs_importance[0]}'", expected=f"an importance matrix (--imatrix) for {file_type}", found="none")
 
 
 def plan_file(
@@ -197,8 +201,7 @@ def numbers(file: GGUFFile, tensor: Tensor, start: int = 0, stop: int | None = N
     rows = file.data(tensor.name).reshape(-1, tensor.shape[-1] // tensor.type.weights * tensor.type.bytes)[start:stop]
     byte_order = file.shards[tensor.shard].byte_order
     if tensor.type.name in ("F32", "F16", "BF16") and byte_order == "<":
-        dtype = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}[tensor.type.name]
-        return np.ascontiguousarray(rows).view(dtype)
+        return np.ascontiguousarray(rows).view(FLOATS[tensor.type.name])
     return np.asarray(dequantize(from_blocks(np.ascontiguousarray(rows), tensor.type.name, byte_order=byte_order)))[0]
 
 
@@ -329,6 +332,5 @@ def quantize_file(
     matrix = importance if importance is None or isinstance(importance, ImportanceMatrix) else read_importance(importance)
     kind = file_type if file_type == "COPY" else known_file_type(file_type)
     plan = plan_file(file, kind, options.pop("choices", None) or Choices(pure=pure), importance=matrix, importance_path=path, **options)
-    if plan.needs_importance:
-        raise GGUFError(file.path, f"tensor '{plan.needs_importance[0]}'", expected=f"an importance matrix for {kind}", found="none for this tensor")
+    plan.check_importance(file.path, kind)
     return write_plan(file, plan, target)[0]

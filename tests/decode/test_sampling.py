@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jaxllama.decode import logits_kernel
 from jaxllama.decode.sampling import WINDOW, argmax, make_sampling, sample
+from jaxllama.kernels.assemble import kernels_run
 
 V = 600
 _sample = jax.jit(sample)
@@ -134,7 +135,7 @@ def test_the_seed_decides():
     assert (a != c).any()
 
 
-@pytest.mark.skipif(not logits_kernel.available(), reason="no kernels on this processor")
+@pytest.mark.skipif(not kernels_run(), reason="no kernels on this processor")
 @pytest.mark.parametrize("size", [1, 15, 300, 4096, 4100, 20001])
 def test_the_kernel_finds_the_best_and_the_total(size):
     rng = np.random.default_rng(size)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import jax
 import numpy as np
@@ -94,6 +95,14 @@ def test_old_files_make_room(tmp_path):
         os.utime(path, (1000 - age, 1000 - age))
     memory.make_room(tmp_path, 150, 350)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.packed", "c.packed"]
+    for name, age in (("left", 3600), ("growing", 1)):
+        path = tmp_path / f"{name}.partial"
+        path.write_bytes(bytes(50))
+        os.utime(path, (time.time() - age,) * 2)
+    memory.make_room(tmp_path, 100, 350)  # what another process is writing counts, what a killed one has left goes
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.packed", "c.packed", "growing.partial"]
+    memory.make_room(tmp_path, 101, 350)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.packed", "growing.partial"]
     with pytest.raises(OSError, match="do not fit the limit"):
         memory.make_room(tmp_path, 400, 350)
 

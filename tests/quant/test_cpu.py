@@ -9,6 +9,7 @@ import pytest
 from test_blocks import COLUMNS, random_blocks
 
 from jaxllama.kernels import assemble
+from jaxllama.kernels.assemble import kernels_run
 from jaxllama.kernels.instructions import INSTRUCTION_SETS
 from jaxllama.kernels.processor import features
 from jaxllama.quant import FORMATS, QTensor, from_blocks, matmul
@@ -16,7 +17,7 @@ from jaxllama.quant.kernels import cpu
 from jaxllama.quant.kernels.dense import DENSE_FORMATS
 from jaxllama.quant.kernels.formats import KERNEL_FORMATS
 
-needs_kernels = pytest.mark.skipif(not cpu.available(), reason="kernels need a processor with AVX2 or NEON dot products, and llvmlite")
+needs_kernels = pytest.mark.skipif(not kernels_run(), reason="kernels need a processor with AVX2 or NEON dot products, and llvmlite")
 
 
 @needs_kernels
@@ -31,7 +32,7 @@ def test_the_table_prefers_kernels_on_cpu():
 
 
 def test_other_processors_fall_back(monkeypatch):
-    monkeypatch.setattr(cpu, "available", lambda: False)
+    monkeypatch.setattr(matmul, "kernels_run", lambda: False)
     assert matmul.formulation("cpu", 1, "Q4_K", exact=False) is matmul.integer_rows
     assert matmul.formulation("cpu", 1, "F16", exact=False) is matmul.dense
 

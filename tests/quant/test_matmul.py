@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from test_blocks import COLUMNS, FORMATS, PACKED, random_blocks
 
+from jaxllama.kernels.assemble import kernels_run
 from jaxllama.quant import dequantize, from_blocks, qmatmul, stack_layers, stack_matmul
 from jaxllama.quant.activations import quantize_activations
 from jaxllama.quant.kernels import cpu
@@ -19,7 +20,7 @@ from jaxllama.quant.matmul import formulation, integer_rows, unpacked
 ROWS = (1, 3, 8, 9, 20)
 INTEGER = [
     pytest.param(integer_rows, id="xla"),
-    pytest.param(cpu.kernel_rows, id="kernel", marks=pytest.mark.skipif(not cpu.available(), reason="the kernels need AVX-512 VNNI")),
+    pytest.param(cpu.kernel_rows, id="kernel", marks=pytest.mark.skipif(not kernels_run(), reason="the kernels need AVX-512 VNNI")),
 ]
 
 
@@ -128,7 +129,7 @@ def test_experts_lie_beside_each_other():
 @pytest.mark.parametrize(("run", "share"), [(integer_rows, 0.9), (unpacked(jnp.dtype(jnp.float32)), 3), (cpu.kernel_rows, 0.01)])
 def test_temporaries(run, share):
     """Nothing of the size of the float32 matrix is made for one row; unpacking makes one matrix, the kernel nothing."""
-    if run is cpu.kernel_rows and not cpu.available():
+    if run is cpu.kernel_rows and not kernels_run():
         pytest.skip("the kernels need AVX-512 VNNI")
     outputs = 512
     weight = from_blocks(random_blocks("Q4_K", 0, (4, outputs)), "Q4_K")

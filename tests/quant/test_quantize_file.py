@@ -122,7 +122,7 @@ def test_copy_changes_nothing(tmp_path):
 def test_the_quantized_embedded_model_still_speaks(tmp_path):
     with pytest.raises(GGUFError, match="--allow-requantize"):
         quantize_file(jaxllama.embedded_model(), tmp_path / "small.gguf", "Q4_K_M")
-    with pytest.raises(GGUFError, match="expected an importance matrix for IQ2_XS"):
+    with pytest.raises(GGUFError, match=r"expected an importance matrix \(--imatrix\) for IQ2_XS"):
         quantize_file(jaxllama.embedded_model(), tmp_path / "small.gguf", "IQ2_XS", allow_requantize=True)
     quantize_file(jaxllama.embedded_model(), tmp_path / "small.gguf", "q5_k", allow_requantize=True)
     found = jaxllama.load(tmp_path / "small.gguf", n_ctx=128).generate("Once there was a", n_predict=8, temperature=0)

@@ -21,12 +21,12 @@ from ..search import IMPORTANCE_ATTEMPTS, affine, by_group, inverse, mean_square
 
 def scales_and_minima(words: Array) -> tuple[Array, Array]:
     """Both as f32[..., 8, 16] from the three words u32[..., 3, 16]."""
-    bytes_ = jnp.arange(0, 32, 8)[:, None]
-    first, second, third = (shift_right(words[..., i : i + 1, :], bytes_) for i in range(3))
+    number = jnp.arange(8)[:, None]  # a selection and not a concatenation of two halves, which XLA would compute number by number
+    first, second, third = (shift_right(words[..., i : i + 1, :], 8 * (number % 4)) for i in range(3))
     six, four, two = jnp.uint32(63), jnp.uint32(15), jnp.uint32(48)
-    scales = [first & six, (third & four) | ((first >> 2) & two)]
-    minima = [second & six, ((third >> 4) & four) | ((second >> 2) & two)]
-    return jnp.concatenate(scales, -2).astype(jnp.float32), jnp.concatenate(minima, -2).astype(jnp.float32)
+    scales = jnp.where(number < 4, first & six, (third & four) | ((first >> 2) & two))
+    minima = jnp.where(number < 4, second & six, ((third >> 4) & four) | ((second >> 2) & two))
+    return scales.astype(jnp.float32), minima.astype(jnp.float32)
 
 
 def pack(scales: Array, minima: Array) -> Array:

@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxllama.kernels.assemble import instruction_set, register
+from jaxllama.kernels.assemble import register
 from jaxllama.kernels.frame import Kernel
 from jaxllama.kernels.instructions import InstructionSet
 
@@ -25,11 +25,6 @@ from .dense import DENSE_BATCH, dense_product
 from .formats import KERNEL_FORMATS
 
 BATCH = 8  # rows of activations that pass a tile together: their sums fill the registers
-
-
-def available() -> bool:
-    """Whether kernels can run here."""
-    return instruction_set() is not None
 
 
 def kernel(format: str, rows: int, instructions: InstructionSet) -> Kernel:
