@@ -85,10 +85,11 @@ def _widened(parts: dict[str, Array]) -> dict[str, Array]:
         if part.dtype != jnp.float16:
             return part
         half = lax.bitcast_convert_type(part, jnp.uint16).astype(jnp.uint32)
-        magnitude = (half & jnp.uint32(0x7FFF)) << 13
-        finite = lax.bitcast_convert_type(magnitude, jnp.float32) * 2.0**112  # the difference of the exponents' offsets; right for subnormal numbers too
-        other = lax.bitcast_convert_type(magnitude | jnp.uint32(0x7F800000), jnp.float32)
-        value = jnp.where(magnitude < jnp.uint32(0x0F800000), finite, other)
+        magnitude = half & jnp.uint32(0x7FFF)
+        offset = jnp.where(magnitude >= 0x7C00, jnp.uint32(224 << 23), jnp.uint32(112 << 23))  # between the exponents; twice for infinity
+        normal = lax.bitcast_convert_type((magnitude << 13) + offset, jnp.float32)
+        subnormal = magnitude.astype(jnp.int32).astype(jnp.float32) * 2.0**-24  # not through f32's subnormal numbers, which XLA takes for zero
+        value = jnp.where(magnitude < 0x0400, subnormal, normal)
         return jnp.where(half >> 15 != 0, -value, value)
 
     return {name: wide(part) for name, part in parts.items()}

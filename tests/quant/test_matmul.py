@@ -13,6 +13,7 @@ from test_blocks import COLUMNS, FORMATS, PACKED, random_blocks
 from jaxllama.kernels.assemble import kernels_run
 from jaxllama.quant import dequantize, from_blocks, qmatmul, stack_layers, stack_matmul
 from jaxllama.quant.activations import quantize_activations
+from jaxllama.quant.integer_rows import _widened
 from jaxllama.quant.kernels import cpu
 from jaxllama.quant.kernels.formats import KERNEL_FORMATS
 from jaxllama.quant.matmul import formulation, integer_rows, unpacked
@@ -162,3 +163,11 @@ def test_the_gradient_of_large_matrices_is_made_in_pieces(monkeypatch):
     y = jnp.asarray(np.random.default_rng(4).standard_normal((5, 16 * 7)), jnp.float32)
     found = jax.grad(lambda x: (qmatmul(x, weight, 0, exact=True) * y).sum())(x)
     np.testing.assert_allclose(found, np.asarray(y, np.float64) @ matrix[0], rtol=1e-4, atol=1e-3)
+
+
+def test_scales_are_widened_exactly():
+    """Every f16 number, subnormal ones, infinities and what is no number included."""
+    half = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    found = jax.jit(lambda x: _widened({"d": x})["d"])(jnp.asarray(half))
+    np.testing.assert_array_equal(np.asarray(found).view(np.uint32)[~np.isnan(half)], half.astype(np.float32).view(np.uint32)[~np.isnan(half)])
+    assert np.isnan(np.asarray(found)[np.isnan(half)]).all()
