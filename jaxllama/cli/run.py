@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from . import flags
+from .interrupt import Interrupt
 from .loading import load_model
 
 if TYPE_CHECKING:
@@ -62,24 +63,27 @@ def run(args: argparse.Namespace) -> int:
             console.print(f"{token:6d} -> {model.tokenizer.piece(token, special=True).decode('utf-8', 'replace')!r}", highlight=False, markup=False)
     if args.display_prompt:
         write(prompt)
-    last, interrupted = None, False
-    try:
-        for piece in model.stream(
-            ids,
-            n_predict=max(args.n_predict, -1),  # llama.cpp's -2 (until the context is full) is what -1 does here
-            stop=[args.stop] if args.stop else [],
-            **sampling,
-        ):
-            write(piece.text)
-            last = piece
-    except KeyboardInterrupt:
-        interrupted = True
+    last = None
+    with Interrupt() as interrupt:
+        try:
+            for piece in model.stream(
+                ids,
+                n_predict=max(args.n_predict, -1),  # llama.cpp's -2 (until the context is full) is what -1 does here
+                stop=[args.stop] if args.stop else [],
+                **sampling,
+            ):
+                write(piece.text)
+                last = piece
+                if interrupt.asked:
+                    break
+        except KeyboardInterrupt:
+            interrupt.asked = True
     write("\n")
     if args.perf:
         report(console, model, last, loaded - start, time.perf_counter() - start)
     if last is not None and last.reason == "context":
         console.print(f"stopped: the context of {model.n_ctx} tokens is full (-c makes it larger)", highlight=False)
-    return 130 if interrupted else 0
+    return 130 if interrupt.asked else 0
 
 
 def check_sampling(sampling: dict[str, Any]) -> None:

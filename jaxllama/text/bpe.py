@@ -1,12 +1,19 @@
-"""Byte-level BPE (`tokenizer.ggml.model` = gpt2), merged by the `tokenizers` library."""
+"""BPE (`tokenizer.ggml.model` = gpt2, gemma4, whitespace, hybriddna), merged by the `tokenizers` library."""
 
 from __future__ import annotations
+
+import re
 
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from .pretokenizers import PRETOKENIZERS
-from .vocabulary import TokenType, Vocabulary
+from .token_type import SPACE, TokenType, byte_of
+from .vocabulary import Vocabulary
+
+DNA_MARK = "\ue000"  # ends the tokens of six bases, so that they differ from ordinary tokens of the same text
+_BASES = 6
+_SHORT = 2**16  # characters of a word that the library merges in time
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -23,20 +30,69 @@ class BPE:
     """Encodes text without special tokens."""
 
     def __init__(self, vocabulary: Vocabulary):
-        pre = PRETOKENIZERS[vocabulary.pre]
-        ids = vocabulary.ids
+        self._pre = pre = PRETOKENIZERS[vocabulary.pre]
+        ids = self._ids = vocabulary.ids
         cut = [(m, m.find(" ", 1)) for m in vocabulary.merges]
         merges = [(m[:at], m[at + 1 :]) for m, at in cut if m[:at] in ids and m[at + 1 :] in ids and m[:at] + m[at + 1 :] in ids]
-        self._tokenizer = tokenizers.Tokenizer(models.BPE(dict(ids), merges, ignore_merges=pre.ignore_merges))
+        self._tokenizer = tokenizers.Tokenizer(models.BPE(dict(ids), merges, ignore_merges=pre.ignore_merges, byte_fallback=pre.raw))
         cuts = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in pre.patterns]
-        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        alphabet = [] if pre.raw else [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, *alphabet])
 
-    def encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+    def encode(self, text: str, at_start: bool) -> list[int]:
+        if self._pre.escape:
+            text = text.replace(" ", SPACE)
+        if not self._pre.whole_lines:
+            return self._tokenizer.encode(text, add_special_tokens=False).ids
+        found: list[int] = []
+        for run in re.findall(r"[^\n]+|\n+", text):
+            found += [self._ids[run]] if run[0] == "\n" and run in self._ids else self._tokenizer.encode(run, add_special_tokens=False).ids
+        return found
 
 
-def piece_bytes(text: str, type_: TokenType) -> bytes:
+class Whitespace(BPE):
+    """Words between white space, which is dropped; in small letters where the file asks for it."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        super().__init__(vocabulary)
+        self._lowercase = vocabulary.lowercase
+
+    def encode(self, text: str, at_start: bool) -> list[int]:
+        if self._lowercase:
+            text = "".join(c.lower()[0] for c in text)
+        return [token for word in text.split() for token in super(Whitespace, self).encode(word, at_start)]
+
+
+class HybridDNA(BPE):
+    """Ordinary text, and between `<dna>` and `</dna>` bases in groups of six."""
+
+    def encode(self, text: str, at_start: bool) -> list[int]:
+        ids = self._ids
+        if not {"<dna>", "</dna>", "<oov>"} <= ids.keys():
+            return super().encode(text, at_start)
+        found: list[int] = []
+        while text:
+            before, tag, text = text.partition("<dna>")
+            found += super().encode(before, at_start) if before else []
+            if tag:
+                bases, end, text = text.partition("</dna>")
+                bases = "".join(c.upper() if "a" <= c <= "z" else c for c in bases)
+                groups = [bases[i : i + _BASES].ljust(_BASES, "A") for i in range(0, len(bases), _BASES)]
+                found += [ids["<dna>"], *(ids.get(g + DNA_MARK, ids["<oov>"]) for g in groups), *([ids["</dna>"]] if end else [])]
+        return found
+
+
+def piece(text: str, type_: TokenType) -> bytes:
     """The bytes a token stands for; tokens added by users are written as plain text."""
+    if type_ is TokenType.BYTE and (byte := byte_of(text)) is not None:
+        return byte
     if type_ is TokenType.NORMAL and all(c in BYTE_OF for c in text):
         return bytes(BYTE_OF[c] for c in text)
-    return text.encode()
+    return text.removesuffix(DNA_MARK).encode()
+
+
+def raw_piece(text: str, type_: TokenType) -> bytes:
+    """The bytes a token stands for in a vocabulary of plain text."""
+    if type_ is TokenType.BYTE and (byte := byte_of(text)) is not None:
+        return byte
+    return (text.replace(SPACE, " ") if type_ is TokenType.NORMAL else text).encode()

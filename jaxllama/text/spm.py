@@ -10,16 +10,16 @@ from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from re import compile as regex
 
-from .vocabulary import TokenType, Vocabulary
-
-SPACE = "▁"
+from .token_type import SPACE, TokenType, byte_of
+from .vocabulary import Vocabulary
 
 
 class SPM:
-    """Encodes text whose spaces are already written as `SPACE`."""
+    """Encodes text without special tokens."""
 
     def __init__(self, vocabulary: Vocabulary):
         self._ids = vocabulary.ids
+        self._prefix = SPACE if vocabulary.add_space_prefix else ""
         self._scores = vocabulary.scores.tolist()
         self._bytes = [self._ids.get(f"<0x{b:02X}>", self._ids.get(chr(b), vocabulary.special.get("unk", 0))) for b in range(256)]
         mergeable = [vocabulary.tokens[i] for i in vocabulary.of_type(TokenType.NORMAL, TokenType.UNUSED, TokenType.UNDEFINED, TokenType.USER_DEFINED)]
@@ -28,7 +28,8 @@ class SPM:
         self._words = None if any(crossing.search(t) for t in mergeable) else regex(f"{SPACE}*[^{SPACE}]+|{SPACE}+$")
         self._merge_cached = lru_cache(maxsize=2**16)(self._merge)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, at_start: bool) -> list[int]:
+        text = (self._prefix if at_start else "") + text.replace(" ", SPACE)
         if self._words is None:
             return list(self._merge(text))
         ids: list[int] = []
@@ -70,8 +71,8 @@ class SPM:
         return tuple(found)
 
 
-def piece_bytes(text: str, type_: TokenType) -> bytes:
+def piece(text: str, type_: TokenType) -> bytes:
     """The bytes a token stands for."""
-    if type_ is TokenType.BYTE:
-        return bytes([int(text[3:5], 16)])
-    return text.replace(SPACE, " ").encode()
+    if type_ is TokenType.BYTE and (byte := byte_of(text)) is not None:
+        return byte
+    return (text if type_ is TokenType.USER_DEFINED else text.replace(SPACE, " ")).encode()

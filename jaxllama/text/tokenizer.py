@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import regex
+from jaxllama.formats.gguf import GGUFError, open_gguf
 
-from jaxllama.formats.gguf import open_gguf
-
-from . import bpe, spm
+from . import bpe, plamo2, rwkv, spm, unigram, wordpiece
+from .pretokenizers import PRETOKENIZERS
+from .special import Partition
 from .stream import StreamDecoder
-from .vocabulary import TokenType, Vocabulary
+from .token_type import TokenType
+from .vocabulary import Vocabulary
+
+
+class Encoder(Protocol):
+    """What the rooms of the single algorithms offer."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None: ...
+
+    def encode(self, text: str, at_start: bool) -> list[int]:
+        """Ids of a run of text between special tokens; whether it begins the whole text, or follows a special token."""
+        ...
+
+
+# `tokenizer.ggml.model` -> how text is encoded, and the bytes that the text of a token stands for.
+FAMILIES: dict[str, tuple[type[Encoder], Callable[[str, TokenType], bytes]]] = {
+    "llama": (spm.SPM, spm.piece),
+    "gpt2": (bpe.BPE, bpe.piece),
+    "bert": (wordpiece.WordPiece, wordpiece.piece),
+    "t5": (unigram.Unigram, unigram.piece),
+    "rwkv": (rwkv.RWKV, rwkv.piece),
+    "plamo2": (plamo2.PLaMo2, plamo2.piece),
+    "gemma4": (bpe.BPE, bpe.raw_piece),
+    "whitespace": (bpe.Whitespace, bpe.piece),
+    "hybriddna": (bpe.HybridDNA, bpe.piece),
+}
 
 
 class Tokenizer:
@@ -24,12 +49,16 @@ class Tokenizer:
 
     def __init__(self, vocabulary: Vocabulary):
         self.vocabulary = vocabulary
-        self._spm = vocabulary.model == "llama"
-        self._model = spm.SPM(vocabulary) if self._spm else bpe.BPE(vocabulary)
-        self._piece = spm.piece_bytes if self._spm else bpe.piece_bytes
+        encoder, self._piece = FAMILIES[vocabulary.model]
+        if vocabulary.model in ("gpt2", "whitespace") and PRETOKENIZERS[vocabulary.pre].escape:
+            self._piece = bpe.raw_piece
+        self._encoder = encoder(vocabulary)
         self._hidden = frozenset(vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN))
         user = vocabulary.of_type(TokenType.USER_DEFINED)
-        self._partition = {False: self._matcher(user), True: self._matcher([*user, *self._hidden])}
+        self._partition = {
+            special: Partition(vocabulary.tokens, sorted([*user, *(self._hidden if special else ())]), vocabulary.left, vocabulary.right)
+            for special in (False, True)
+        }
 
     @classmethod
     def from_gguf(cls, path: str | Path) -> Tokenizer:
@@ -38,7 +67,11 @@ class Tokenizer:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], path: str = "metadata") -> Tokenizer:
-        return cls(Vocabulary.from_metadata(metadata, path))
+        vocabulary = Vocabulary.from_metadata(metadata, path)
+        try:
+            return cls(vocabulary)
+        except ValueError as error:
+            raise GGUFError(path, f"the vocabulary ({vocabulary.model})", expected="one that text can be encoded with", found=error) from None
 
     def __len__(self) -> int:
         return len(self.vocabulary.tokens)
@@ -66,20 +99,19 @@ class Tokenizer:
         """
         text = text.encode("utf-8", "replace").decode()
         ids: list[int] = []
-        at_start = True  # SentencePiece puts a space before the text, and again after each special token
-        for start, end, special in self._fragments(text, parse_special):
-            if special is not None:
-                ids.append(special)
-            else:
-                ids += self._encode_text(text[start:end], at_start)
-            at_start = special is not None
-        if add_special:
-            special = self.vocabulary.special
-            ids = [special["bos"]] * (self.vocabulary.add_bos and "bos" in special) + ids + [special["eos"]] * (self.vocabulary.add_eos and "eos" in special)
-        return ids
+        at_start = True
+        for fragment in self._partition[parse_special](text):
+            ids += [fragment] if isinstance(fragment, int) else self._encoder.encode(fragment, at_start)
+            at_start = isinstance(fragment, int)
+        v = self.vocabulary
+        if not add_special or v.model in ("rwkv", "plamo2"):  # these never have any, whatever the file says
+            return ids
+        before = [v.special["bos"]] if v.add_bos and "bos" in v.special else []
+        after = ["sep"] * v.add_sep + ["eos"] * v.add_eos
+        return [*before, *ids, *(v.special[name] for name in after if name in v.special)]
 
     def decode(self, ids: Iterable[int], *, remove_special: bool = False, unparse_special: bool = False) -> str:
-        """The text of ids; `decode(encode(text)) == text` for any text.
+        """The text of ids; `decode(encode(text)) == text` for any text, where the format allows it: WordPiece and Unigram normalise.
 
         Args:
             ids: ids; those outside the vocabulary are an IndexError.
@@ -98,7 +130,8 @@ class Tokenizer:
                 piece = piece[1:]
             at_start = token in self._hidden
             raw.append(piece)
-        return b"".join(raw).decode("utf-8", "replace")
+        text = b"".join(raw).decode("utf-8", "replace")
+        return wordpiece.clean_spaces(text) if self.vocabulary.model == "bert" else text
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes of one token; control tokens are empty unless `special`."""
@@ -111,25 +144,3 @@ class Tokenizer:
     def stream(self, *, special: bool = False) -> StreamDecoder:
         """A decoder for tokens that come one by one, as the continuation of a text."""
         return StreamDecoder(lambda token: self.piece(token, special=special))
-
-    def _encode_text(self, text: str, at_start: bool) -> list[int]:
-        if self._spm:
-            prefix = " " if self.vocabulary.add_space_prefix and at_start else ""
-            text = (prefix + text).replace(" ", spm.SPACE)
-        return self._model.encode(text)
-
-    def _matcher(self, ids: list[int]) -> regex.Pattern[str] | None:
-        texts = sorted((self.vocabulary.tokens[i] for i in ids), key=len, reverse=True)
-        return regex.compile("|".join(map(regex.escape, texts))) if texts else None
-
-    def _fragments(self, text: str, parse_special: bool) -> Iterable[tuple[int, int, int | None]]:
-        """(start, end, id or None) for the runs of plain text and the special tokens between them."""
-        matcher, at = self._partition[parse_special], 0
-        if matcher is not None:
-            for match in matcher.finditer(text):
-                if match.start() > at:
-                    yield at, match.start(), None
-                yield match.start(), match.end(), self.vocabulary.ids[match[0]]
-                at = match.end()
-        if at < len(text):
-            yield at, len(text), None

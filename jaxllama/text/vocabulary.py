@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,11 @@ import numpy as np
 from jaxllama.formats.gguf import GGUFError
 
 from .pretokenizers import PRETOKENIZERS
+from .special import ends_and_types, special_ids, stripping
+from .token_type import TokenType
 
-
-class TokenType(IntEnum):
-    """`tokenizer.ggml.token_type`."""
-
-    UNDEFINED = 0
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
-
-
-# Texts by which llama.cpp knows a token that ends a generation, whatever the metadata say.
-END_TEXTS = frozenset(
-    "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> <|eom_id|> <EOT> _<EOT> [EOT] [EOS] "
-    "<|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response> <｜end▁of▁sentence｜> [e~[".split()
-)
-_END_KEYS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
-_ID_KEYS = {"bos": "bos", "eos": "eos", "eot": "eot", "eom": "eom", "unk": "unknown", "sep": "seperator", "pad": "padding"} | {
-    f"fim_{k}": f"fim_{k}" for k in ("pre", "suf", "mid", "pad", "rep", "sep")
-}  # the file format spells it "seperator"
+MODELS = ("llama", "gpt2", "bert", "t5", "rwkv", "plamo2", "gemma4", "whitespace", "hybriddna")
+_BPE = ("gpt2", "gemma4", "whitespace", "hybriddna")
 
 
 @dataclass(frozen=True)
@@ -42,15 +23,21 @@ class Vocabulary:
     """What a tokenizer needs to know, checked.
 
     Attributes:
-        model: `tokenizer.ggml.model`: "llama" (SentencePiece BPE) or "gpt2" (byte-level BPE).
-        pre: name of the pre-tokenizer.
+        model: `tokenizer.ggml.model`, one of `MODELS`.
+        pre: name of the pre-tokenizer (BPE).
         tokens: text of every token, as the file writes it.
         ids: the id of every text.
-        types: a `TokenType` for each; numbers that nobody has defined read as undefined.
-        scores: f32 for each (SentencePiece); zeros where the file has none.
+        types: a `TokenType` for each; numbers that nobody has defined read as undefined, and those are set right that the texts show to be wrong.
+        scores: f32 for each (SentencePiece, Unigram, PLaMo-2); zeros where the file has none.
         merges: pairs with a space between them, in order of rank (BPE); the first of a pair may itself begin with a space.
-        special: ids of bos, eos, eot, eom, unk, sep, pad and fim_*, those there are.
+        special: ids of bos, eos, eot, eom, unk, sep, pad, mask and fim_*, those there are.
         end: ids that end a generation.
+        left, right: special tokens that take the white space before or after them into themselves.
+        add_bos, add_eos, add_sep: what `encode` puts around a text.
+        add_space_prefix: a text begins with a space of its own.
+        remove_extra_whitespaces: one space stands for several (Unigram).
+        charsmap: SentencePiece's table of normalisations (Unigram); empty for none.
+        lowercase, strip_accents: what becomes of letters (WordPiece).
     """
 
     model: str
@@ -62,9 +49,16 @@ class Vocabulary:
     merges: Sequence[str]
     special: Mapping[str, int]
     end: frozenset[int]
+    left: frozenset[int]
+    right: frozenset[int]
     add_bos: bool
     add_eos: bool
+    add_sep: bool
     add_space_prefix: bool
+    remove_extra_whitespaces: bool
+    charsmap: bytes
+    lowercase: bool
+    strip_accents: bool
 
     def of_type(self, *types: TokenType) -> list[int]:
         """Ids of the tokens of these types."""
@@ -77,63 +71,84 @@ class Vocabulary:
         Raises:
             GGUFError: a key is missing, of the wrong kind, or of a kind that is not supported.
         """
-
-        def get(key: str, default: Any = None) -> Any:
-            return metadata.get(f"tokenizer.ggml.{key}", default)
-
-        def fail(key: str, expected: str, found: object) -> GGUFError:
-            return GGUFError(path, f"tokenizer.ggml.{key}", expected=expected, found=found)
-
-        model = get("model")
-        if model not in ("llama", "gpt2"):
-            raise fail("model", "'llama' (SentencePiece) or 'gpt2' (BPE)", model)
-        tokens = get("tokens")
-        if not isinstance(tokens, list) or not tokens:
-            raise fail("tokens", "a list of strings", type(tokens).__name__)
-        # A second token of the same text could never be found by it; llama.cpp refuses such a file, and names empty tokens like this.
-        tokens = tuple(t or f"[EMPTY_{i}]" for i, t in enumerate(tokens))
+        read = _Reader(metadata, path)
+        model = read.get("model")
+        if model not in MODELS:
+            raise read.fail("model", f"one of {', '.join(MODELS)}", model)
+        tokens = read.tokens()
         ids = {text: i for i, text in enumerate(tokens)}
         if len(ids) != len(tokens):
-            raise fail("tokens", "every text once", f"{len(tokens) - len(ids)} repeated")
-
-        def numbers(key: str, dtype: type, default: float) -> np.ndarray:
-            found = get(key)
-            if found is None:
-                return np.full(len(tokens), default, dtype)
-            if not isinstance(found, np.ndarray) or len(found) < len(tokens) or found.dtype.kind not in "iuf":
-                raise fail(key, f"{len(tokens)} numbers", f"{len(found)} items" if hasattr(found, "__len__") else found)
-            return found[: len(tokens)].astype(dtype)
-
-        types = numbers("token_type", np.int32, TokenType.NORMAL)
+            raise read.fail("tokens", "every text once", f"{len(tokens) - len(ids)} repeated")
+        pre = "gemma4" if model == "gemma4" else read.get("pre", "default")
+        if model in _BPE and pre not in PRETOKENIZERS:
+            raise read.fail("pre", f"one of {', '.join(PRETOKENIZERS)}", pre)
+        merges = read.get("merges", [])
+        if model in _BPE and pre != "kimi-k2" and (not isinstance(merges, list) or not merges):
+            raise read.fail("merges", "a list of strings (a BPE vocabulary needs its merges)", type(merges).__name__)
+        special = special_ids(model, read.get, len(tokens), ids)
+        if model in ("bert", "t5") and "unk" not in special:
+            raise read.fail("unknown_token_id", f"an id below {len(tokens)}", read.get("unknown_token_id", "none"))
+        types = read.numbers("token_type", np.int32, TokenType.NORMAL, len(tokens))
         types[(types < 0) | (types > TokenType.BYTE)] = TokenType.UNDEFINED
-        merges = get("merges", [])
-        if model == "gpt2" and (not isinstance(merges, list) or not merges):
-            raise fail("merges", "a list of strings (a BPE vocabulary needs its merges)", type(merges).__name__)
-        pre = get("pre", "default")
-        if model == "gpt2" and pre not in PRETOKENIZERS:
-            raise fail("pre", f"one of {', '.join(PRETOKENIZERS)}", pre)
-        special = {}
-        for name, key in _ID_KEYS.items():
-            found = get(f"{key}_token_id")
-            if isinstance(found, int) and 0 <= found < len(tokens):  # files write 0xFFFFFFFF for "none"
-                special[name] = found
-        if model == "llama":
-            special = {"bos": 1, "eos": 2, "unk": 0} | special
-        ends = {special[k] for k in _END_KEYS if k in special} | {ids[t] for t in END_TEXTS if t in ids}
-        if {"<|return|>", "<|call|>", "<|end|>"} <= ids.keys():
-            ends.discard(ids["<|end|>"])  # gpt-oss: <|end|> parts the messages of one answer
-        spm = model == "llama"
+        end, types = ends_and_types(types, special, ids)
+        hidden = np.flatnonzero(np.isin(types, (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN))).tolist()
+        left, right = stripping(metadata, ids, hidden)
+        spm, lowercase = model == "llama", bool(read.get("normalizer.lowercase", pre != "whitespace"))
+        add_bos = spm or model == "bert" or (model in _BPE and PRETOKENIZERS[pre].add_bos)
         return cls(
             model=model,
             pre=pre,
             tokens=tokens,
             ids=ids,
             types=types,
-            scores=numbers("scores", np.float32, 0.0),
-            merges=merges,
+            scores=read.numbers("scores", np.float32, 0.0, len(tokens)),
+            merges=merges if isinstance(merges, list) else [],
             special=special,
-            end=frozenset(ends),
-            add_bos=bool(get("add_bos_token", spm or PRETOKENIZERS[pre].add_bos)),
-            add_eos=bool(get("add_eos_token", False)),
-            add_space_prefix=bool(get("add_space_prefix", spm)),
+            end=end,
+            left=left,
+            right=right,
+            add_bos=bool(read.get("add_bos_token", add_bos)) or (model in _BPE and PRETOKENIZERS[pre].whole_lines),
+            add_eos=bool(read.get("add_eos_token", model == "t5")),
+            add_sep=model == "bert",
+            add_space_prefix=bool(read.get("add_space_prefix", spm)),
+            remove_extra_whitespaces=bool(read.get("remove_extra_whitespaces", False)),
+            charsmap=read.charsmap(),
+            lowercase=lowercase,
+            strip_accents=bool(read.get("normalizer.strip_accents", lowercase)),
         )
+
+
+class _Reader:
+    """Takes values of `tokenizer.ggml.*` out of metadata."""
+
+    def __init__(self, metadata: Mapping[str, Any], path: str):
+        self._metadata, self._path = metadata, path
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._metadata.get(f"tokenizer.ggml.{key}", default)
+
+    def fail(self, key: str, expected: str, found: object) -> GGUFError:
+        return GGUFError(self._path, f"tokenizer.ggml.{key}", expected=expected, found=found)
+
+    def tokens(self) -> tuple[str, ...]:
+        """The texts; an empty one is named, as llama.cpp does, since a second token of the same text could never be found by it."""
+        tokens = self.get("tokens")
+        if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], str):
+            raise self.fail("tokens", "a list of strings", type(tokens).__name__)
+        return tuple(t or f"[EMPTY_{i}]" for i, t in enumerate(tokens))
+
+    def numbers(self, key: str, dtype: type, default: float, count: int) -> np.ndarray:
+        found = self.get(key)
+        if found is None:
+            return np.full(count, default, dtype)
+        if not isinstance(found, np.ndarray) or len(found) < count or found.dtype.kind not in "iuf":
+            raise self.fail(key, f"{count} numbers", f"{len(found)} items" if hasattr(found, "__len__") else found)
+        return found[:count].astype(dtype)
+
+    def charsmap(self) -> bytes:
+        found = self.get("precompiled_charsmap")
+        if found is None:
+            return b""
+        if not isinstance(found, np.ndarray) or found.dtype.itemsize != 1:
+            raise self.fail("precompiled_charsmap", "an array of bytes", type(found).__name__)
+        return found.tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -12,10 +13,18 @@ from hypothesis import strategies as st
 
 from jaxllama import Tokenizer
 from jaxllama.formats.gguf import GGUFError, open_gguf
+from jaxllama.text import TokenType
+from jaxllama.text.charsmap import CharsMap
+from jaxllama.text.spm import SPM
 from jaxllama.text.stop import StopFinder
 
-NAMES = ("llama-spm", "llama-bpe", "gpt-2", "qwen2", "phi-3", "deepseek-llm")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reference"))
+import record_tokens
+import vocabularies
+
+NAMES = ("llama-spm", "llama-bpe", "gpt-2", "qwen2", "phi-3", "deepseek-llm", "bert-bge")
 _cache: dict[str, Tokenizer] = {}
+RECORDED = np.load(record_tokens.HERE / "tokens.npz")
 
 
 def tokenizer(data: Path, name: str) -> Tokenizer:
@@ -39,7 +48,20 @@ def test_recorded_ids(shared_data, name):
         assert t.encode(text, add_special=False) == ids, repr(text)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(n for n in RECORDED if not n.startswith("end:")))
+def test_llama_cpps_ids_of_thousands_of_texts(name):
+    """Recorded by tests/reference/record_tokens.py, as a checksum for each text; with and without bos, and with and without special tokens in the text."""
+    if not name.startswith("made:") and not record_tokens.DATA.exists():
+        pytest.skip("the vocabularies beside the project are missing")
+    values, count = record_tokens.sources(name)[name]
+    t = Tokenizer.from_metadata(values)
+    cases = record_tokens.cases(name, t, count)
+    different = [case for case, expected in zip(cases, RECORDED[name], strict=True) if record_tokens.checksum(t.encode(*case)) != expected]
+    assert not different, f"{len(different)} of {count}: {min(different, key=lambda c: len(c[0]))!a}"
+    assert t.end == set(RECORDED[f"end:{name}"].tolist())
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "bert-bge"])
 @given(st.text(st.characters(exclude_characters="▁"), max_size=60))
 def test_decode_inverts_encode(shared_data, name, text):
     text = text.encode("utf-8", "replace").decode()
@@ -81,12 +103,59 @@ def test_special_tokens(shared_data):
     assert t.decode(t.encode("hi"), remove_special=True, unparse_special=True) == "hi"
 
 
-def test_user_defined_tokens_are_always_found(shared_data):
-    t = tokenizer(shared_data, "phi-3")
-    user = t.vocabulary.of_type(4)
-    assert user
-    text = t.vocabulary.tokens[user[0]]
-    assert user[0] in t.encode(f"a{text}b")
+def test_user_defined_tokens_are_always_found():
+    t = Tokenizer.from_metadata(vocabularies.metadata("gemma4"))
+    (user,) = t.vocabulary.of_type(TokenType.USER_DEFINED)
+    assert t.encode("a<user>b", add_special=False)[1] == user
+    (end,) = t.encode("<end_of_turn>", add_special=False, parse_special=True)
+    assert end not in t.encode("a<end_of_turn>b")
+
+
+@pytest.mark.parametrize("name", sorted(vocabularies.VOCABULARIES))
+@given(st.text(st.characters(exclude_characters="▁", exclude_categories=("Cs",)), max_size=40))
+def test_decode_inverts_encode_in_other_kinds(name, text):
+    if name.startswith(("unigram", "whitespace", "kimi", "hybrid", "jina")):  # these normalise, or these vocabularies do not have all bytes
+        text = "".join(c for c in text if c in "helowrdtin")
+    if name not in _cache:
+        _cache[name] = Tokenizer.from_metadata(vocabularies.metadata(name))
+    t = _cache[name]
+    if name.startswith("unigram"):
+        assert t.decode(t.encode(text, add_special=False)).strip() == text
+    else:
+        assert t.decode(t.encode(text)) == (text.removeprefix("\ufeff") if name == "plamo2" else text)
+
+
+@pytest.mark.parametrize("name", ["llama-spm", "llama-bpe", "qwen2", "bert-bge", "made:gemma4", "made:plamo2", "made:unigram", "made:rwkv"])
+@pytest.mark.parametrize("word", ["a", "ab", "x\u0301", "日本"])
+def test_one_long_word(shared_data, name, word):
+    """100 kB without a space take no quadratic time."""
+    t = Tokenizer.from_metadata(vocabularies.metadata(name[5:])) if name.startswith("made:") else tokenizer(shared_data, name)
+    start = time.perf_counter()
+    t.encode(word * (100_000 // len(word.encode())))
+    assert time.perf_counter() - start < 20
+
+
+def test_fim_tokens():
+    tokens = ["<unk>", "<s>", "</s>", "<fim_prefix>", "<|fim_middle|>", "<PAD>", "<|file_sep|>"]
+    special = Tokenizer.from_metadata(metadata(tokens=tokens, scores=np.zeros(7, np.float32)))
+    assert {k: v for k, v in special.vocabulary.special.items() if k.startswith("fim")} == {"fim_pre": 3, "fim_mid": 4, "fim_pad": 5, "fim_sep": 6}
+    assert special.end == {2, 5, 6}
+
+
+def test_white_space_beside_special_tokens(shared_data):
+    phi = tokenizer(shared_data, "phi-3")
+    (end,) = phi.encode("<|end|>", add_special=False, parse_special=True)
+    assert phi.encode("<|end|> \n", add_special=False, parse_special=True) == [end]
+    jina = Tokenizer.from_metadata(vocabularies.metadata("jina"))
+    mask = jina.vocabulary.ids["<mask>"]
+    assert jina.encode("a <mask> b", add_special=False, parse_special=True)[:2] == [*jina.encode("a", add_special=False), mask]
+
+
+def test_wordpiece_text(shared_data):
+    t = tokenizer(shared_data, "bert-bge")
+    ids = t.encode("Hello, it's a naïve test .")
+    assert (ids[0], ids[-1]) == (101, 102)
+    assert t.decode(ids) == " hello, it's a naive test."
 
 
 def test_ends(shared_data):
@@ -121,7 +190,8 @@ def test_ids_outside_the_vocabulary(shared_data):
 def test_spm_without_word_boundaries_equals_word_by_word(shared_data):
     """Merging word by word is an optimisation: the whole text at once gives the same ids."""
     t = tokenizer(shared_data, "llama-spm")
-    model = t._model
+    model = t._encoder
+    assert isinstance(model, SPM)
     words, model._words = model._words, None
     try:
         slow = [t.encode(text, add_special=False) for text, _ in recorded(shared_data, "llama-spm")]
@@ -145,6 +215,8 @@ def metadata(**changes):
         ({"token_type": "x"}, "token_type"),
         ({"model": "gpt2"}, "merges"),
         ({"model": "gpt2", "merges": ["a b"], "pre": "unheard-of"}, "pre"),
+        ({"model": "bert"}, "unknown_token_id"),
+        ({"model": "t5", "precompiled_charsmap": "x"}, "precompiled_charsmap"),
     ],
 )
 def test_bad_vocabularies(changes, field):
@@ -168,3 +240,18 @@ def test_stop_strings_in_any_split(pieces, stops):
     assert text.startswith(shown)
     assert len(shown) >= cut
     assert shown == text[:cut] or len(stops) > 1
+
+
+@given(st.binary(max_size=60))
+def test_a_broken_table_of_normalisations(raw):
+    """Whatever the bytes are: an answer or a ValueError."""
+    try:
+        table = CharsMap(raw)
+        table.longest("abcd ﬁ".encode(), 0)
+    except ValueError:
+        pass
+
+
+def test_a_vocabulary_without_bytes_is_refused():
+    with pytest.raises(GGUFError, match="tokens for all 256 bytes are needed, 0 are there"):
+        Tokenizer.from_metadata(metadata(model="plamo2"))

@@ -42,13 +42,18 @@ class TensorData:
 
 
 def field_of(key: str, value: Any, type_: ValueType | None = None) -> Field:
-    """A metadata field, its type guessed from the Python value as llama.cpp's converters write it: int UINT32 (INT32 when negative), float FLOAT32."""
+    """A metadata field, its type guessed from the Python value as llama.cpp's converters write it: int UINT32 (INT32 when negative), float FLOAT32.
+
+    An array of numbers keeps its own type.
+    """
+    if isinstance(value, np.ndarray) and type_ is None:
+        type_ = next((t for t, dtype in DTYPES.items() if np.dtype(dtype) == value.dtype.newbyteorder("<")), None)
     if isinstance(value, (list, tuple, np.ndarray)):
-        item = type_ or (_scalar_type(value[0]) if len(value) else ValueType.STRING)
+        item = type_ if type_ is not None else _scalar_type(value[0]) if len(value) else ValueType.STRING
         if item is ValueType.STRING:
             return Field(key, ValueType.ARRAY, list(value), item)
         return Field(key, ValueType.ARRAY, np.asarray(value, bool if item is ValueType.BOOL else DTYPES[item]), item)
-    return Field(key, type_ or _scalar_type(value), value)
+    return Field(key, _scalar_type(value) if type_ is None else type_, value)
 
 
 def _scalar_type(value: Any) -> ValueType:

@@ -1,0 +1,30 @@
+"""Kinds of tokens."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class TokenType(IntEnum):
+    """`tokenizer.ggml.token_type`."""
+
+    UNDEFINED = 0
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+SPACE = "▁"  # how vocabularies of SentencePiece write a space
+
+
+def byte_of(text: str) -> bytes | None:
+    """The byte of a token like `<0x0A>`, or None."""
+    if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+        try:
+            return bytes([int(text[3:5], 16)])
+        except ValueError:
+            return None
+    return None
