@@ -13,7 +13,7 @@ from .vocabulary import Vocabulary
 
 DNA_MARK = "\ue000"  # ends the tokens of six bases, so that they differ from ordinary tokens of the same text
 _BASES = 6
-_SHORT = 2**16  # characters of a word that the library merges in time
+_MANY = 2**13  # characters for which several threads pay
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -33,6 +33,7 @@ class BPE:
         self._pre = pre = PRETOKENIZERS[vocabulary.pre]
         ids = self._ids = vocabulary.ids
         cut = [(m, m.find(" ", 1)) for m in vocabulary.merges]
+        self._by_line = pre.patterns[0] == r"[\r\n]"  # then lines are independent, and the library can take them on all cores
         merges = [(m[:at], m[at + 1 :]) for m, at in cut if m[:at] in ids and m[at + 1 :] in ids and m[:at] + m[at + 1 :] in ids]
         self._tokenizer = tokenizers.Tokenizer(models.BPE(dict(ids), merges, ignore_merges=pre.ignore_merges, byte_fallback=pre.raw))
         cuts = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in pre.patterns]
@@ -42,6 +43,11 @@ class BPE:
     def encode(self, text: str, at_start: bool) -> list[int]:
         if self._pre.escape:
             text = text.replace(" ", SPACE)
+        if self._by_line and len(text) > _MANY:
+            lines = re.findall(r"[^\r\n]+|[\r\n]", text)
+            unique = list(dict.fromkeys(lines))
+            ids = dict(zip(unique, (made.ids for made in self._tokenizer.encode_batch(unique, add_special_tokens=False)), strict=True))
+            return [token for line in lines for token in ids[line]]
         if not self._pre.whole_lines:
             return self._tokenizer.encode(text, add_special_tokens=False).ids
         found: list[int] = []

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from jaxllama.formats.gguf import GGUFError, open_gguf
 
 from . import bpe, plamo2, rwkv, spm, unigram, wordpiece
+from .chat.marks import unmark
 from .pretokenizers import PRETOKENIZERS
-from .special import Partition
+from .special import Fragment, Partition
 from .stream import StreamDecoder
 from .token_type import TokenType
 from .vocabulary import Vocabulary
@@ -97,18 +98,34 @@ class Tokenizer:
             add_special: put bos before it and eos after it where the file asks for them.
             parse_special: take the texts of control tokens for the tokens. Leave it off for text from users: `<|im_end|>` is then ten characters.
         """
-        text = text.encode("utf-8", "replace").decode()
-        ids: list[int] = []
-        at_start = True
-        for fragment in self._partition[parse_special](text):
-            ids += [fragment] if isinstance(fragment, int) else self._encoder.encode(fragment, at_start)
-            at_start = isinstance(fragment, int)
+        ids = self._ids(self._partition[parse_special](text.encode("utf-8", "replace").decode()))
         v = self.vocabulary
         if not add_special or v.model in ("rwkv", "plamo2"):  # these never have any, whatever the file says
             return ids
         before = [v.special["bos"]] if v.add_bos and "bos" in v.special else []
         after = ["sep"] * v.add_sep + ["eos"] * v.add_eos
         return [*before, *ids, *(v.special[name] for name in after if name in v.special)]
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Ids of a prompt from `ChatTemplate.render_marked`: what the template wrote may be special tokens, what messages brought along is text.
+
+        The file's bos is put before it, unless the template has written it already.
+        """
+        v, fragments = self.vocabulary, []
+        for fragment in self._partition[True](prompt.encode("utf-8", "replace").decode()):
+            fragments += [fragment] if isinstance(fragment, int) else self._partition[False](unmark(fragment))
+        ids = self._ids(fragments)
+        if v.add_bos and v.model not in ("rwkv", "plamo2") and self.bos is not None and ids[:1] != [self.bos]:
+            ids = [self.bos, *ids]
+        return ids
+
+    def _ids(self, fragments: Iterable[Fragment]) -> list[int]:
+        ids: list[int] = []
+        at_start = True
+        for fragment in fragments:
+            ids += [fragment] if isinstance(fragment, int) else self._encoder.encode(fragment, at_start)
+            at_start = isinstance(fragment, int)
+        return ids
 
     def decode(self, ids: Iterable[int], *, remove_special: bool = False, unparse_special: bool = False) -> str:
         """The text of ids; `decode(encode(text)) == text` for any text, where the format allows it: WordPiece and Unigram normalise.
@@ -140,6 +157,10 @@ class Tokenizer:
         if token in self._hidden and not special:
             return b""
         return self._piece(self.vocabulary.tokens[token], TokenType(self.vocabulary.types[token]))
+
+    def special_texts(self) -> list[str]:
+        """The texts of all tokens that the encoding of a prompt finds in it."""
+        return [self.vocabulary.tokens[i] for i in sorted(self._hidden)]
 
     def stream(self, *, special: bool = False) -> StreamDecoder:
         """A decoder for tokens that come one by one, as the continuation of a text."""

@@ -1,0 +1,239 @@
+"""Templates of strangers: Jinja in its immutable sandbox, with the functions that chat templates expect, bounded in time and output.
+
+Jinja's sandbox keeps a template from attributes and changes, but not from loops without end, recursion or strings that double. So every step of a loop, every
+call and everything that makes longer text is counted here.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+SECONDS = 0.8
+MOST_TEXT = 2**24  # characters of any value
+MOST_STEPS = 300_000
+_WIDE = 10_000  # the widest field that a template may ask for
+_PADDING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
+
+
+class TemplateError(ValueError):
+    """A chat template is wrong, raised an error, or would not end."""
+
+
+class _Generation(Extension):
+    """`{% generation %}`, by which training marks answers: what is inside is written."""
+
+    tags = {"generation"}  # noqa: RUF012  Jinja's own form
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Bounded(ImmutableSandboxedEnvironment):
+    """Counts what one rendering does. An environment serves one rendering at a time."""
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def begin(self) -> None:
+        self._steps, self._deadline = 0, time.monotonic() + SECONDS
+
+    def step(self, count: int = 1) -> None:
+        self._steps += count
+        if self._steps > MOST_STEPS or time.monotonic() > self._deadline:
+            raise TemplateError(f"the template does not end: it was stopped after {self._steps} steps, {MOST_STEPS} and {SECONDS} s are allowed")
+
+    def sized(self, length: int) -> None:
+        if length > MOST_TEXT:
+            raise TemplateError(f"the template makes a text of {length} characters, {MOST_TEXT} are allowed")
+
+    def walked(self, value: Any) -> Any:
+        """The value, once it is known that writing it out ends: lists can hold each other in ways that double."""
+        waiting, count, size = [value], 0, 0
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, Mapping):
+                waiting += [*item.keys(), *item.values()]
+            elif isinstance(item, (list, tuple)):
+                waiting += item
+            elif isinstance(item, str):
+                size += len(item)
+            count += 1
+            if count > MOST_STEPS:
+                raise TemplateError(f"the template writes out a value of more than {MOST_STEPS} parts")
+        self.sized(size)
+        return value
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        for loop in list(tree.find_all(nodes.For)):
+            loop.iter = nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
+        _replace_concatenations(tree)
+        return tree
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        self.step()
+        if operator == "*":
+            text, times = (left, right) if isinstance(left, (str, list, tuple)) else (right, left)
+            if isinstance(text, (str, list, tuple)) and isinstance(times, int):
+                self.sized(len(text) * max(times, 0))
+        elif operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
+            self.sized(len(left) + len(right))
+        elif operator == "**":
+            raise TemplateError("powers are not for chat templates")
+        elif operator == "%" and isinstance(left, str):
+            _check_widths(left)
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self.step()
+        name, owner = getattr(obj, "__name__", ""), getattr(obj, "__self__", None)
+        if isinstance(owner, str):
+            if name in _PADDING and any(isinstance(a, int) and a > _WIDE for a in (*args, *kwargs.values())):
+                raise TemplateError(f"{name} asks for more than {_WIDE} characters")
+            if name == "replace" and len(args) > 1 and isinstance(args[1], str):
+                self.sized(len(owner) + owner.count(str(args[0])) * len(args[1]))
+            if name == "join" and args:
+                args = (list(args[0]), *args[1:])
+                self.sized(sum(len(part) + len(owner) for part in args[0] if isinstance(part, str)))
+            if name in ("format", "format_map"):
+                _check_widths(owner)
+        return super().call(context, obj, *args, **kwargs)
+
+
+def _replace_concatenations(node: nodes.Node) -> None:
+    """`a ~ b` becomes a filter, which can look at the lengths."""
+    for field, value in node.iter_fields():
+        if isinstance(value, nodes.Concat):
+            items = nodes.Tuple(value.nodes, "load", lineno=value.lineno)
+            setattr(node, field, nodes.Filter(items, "_joined", [], [], None, None, lineno=value.lineno))
+        elif isinstance(value, list):
+            for at, item in enumerate(value):
+                if isinstance(item, nodes.Concat):
+                    items = nodes.Tuple(item.nodes, "load", lineno=item.lineno)
+                    value[at] = nodes.Filter(items, "_joined", [], [], None, None, lineno=item.lineno)
+    for child in node.iter_child_nodes():
+        _replace_concatenations(child)
+
+
+def _check_widths(pattern: str) -> None:
+    digits = 0
+    for char in pattern:
+        digits = digits + 1 if char.isdigit() or char == "*" else 0
+        if digits > 4:
+            raise TemplateError(f"a format asks for more than {_WIDE} characters")
+
+
+def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False) -> str:
+    """Hugging Face's `tojson`: no HTML escapes, and letters as they are."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=tuple(separators) if separators else None, sort_keys=sort_keys)
+
+
+def _raise(message: object) -> NoReturn:
+    raise TemplateError(str(message))
+
+
+def _environment(now: Callable[[], datetime]) -> _Bounded:
+    env = _Bounded(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation])
+
+    def counted(items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            env.step()
+            yield item
+
+    def counted_or_list(items: Any) -> Any:
+        # Jinja's loop object asks for the length of what it loops over; lists and the like have one.
+        if isinstance(items, (list, tuple, str, range, Mapping)) or hasattr(items, "__len__"):
+            env.step(len(items))
+            return items
+        return counted(items)
+
+    def joined(parts: tuple[Any, ...]) -> str:
+        env.step()
+        env.walked(parts)
+        texts = [str(part) for part in parts]
+        env.sized(sum(map(len, texts)))
+        return "".join(texts)
+
+    def guarded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        takes_first = 1 if hasattr(original, "jinja_pass_arg") else 0  # the environment or the context
+
+        @functools.wraps(original)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            env.step()
+            value, options = args[takes_first], (*args[takes_first + 1 :], *kwargs.values())
+            if isinstance(value, Iterator):
+                value = list(value)
+            env.walked(value)
+            if any(isinstance(o, int) and o > _WIDE for o in options):
+                raise TemplateError(f"{name} asks for more than {_WIDE} characters")
+            texts = [o for o in options if isinstance(o, str)]
+            if isinstance(value, str) and name == "replace" and len(texts) > 1:
+                env.sized(len(value) + value.count(texts[0]) * len(texts[1]))
+            if isinstance(value, str) and name == "format":
+                _check_widths(value)
+            if isinstance(value, str) and name == "indent":
+                env.sized(len(value) + (value.count("\n") + 1) * (_WIDE if not texts else len(texts[0])) if value.count("\n") > 1000 else 0)
+            if name == "join" and texts and hasattr(value, "__len__"):
+                env.sized(len(value) * len(texts[0]))
+            return original(*args[:takes_first], value, *args[takes_first + 1 :], **kwargs)
+
+        return run
+
+    env.filters |= {"tojson": to_json}
+    env.filters |= {name: guarded(name, f) for name, f in env.filters.items()} | {"_counted": counted_or_list, "_joined": joined}
+    env.finalize = env.walked
+    env.globals |= {"raise_exception": _raise, "strftime_now": lambda form: now().strftime(form)}
+    env.globals.pop("lipsum", None)
+    return env
+
+
+class Template:
+    """A Jinja template, compiled when it is first used.
+
+    Args:
+        source: its text.
+        now: the time that templates write into prompts; the clock by default.
+    """
+
+    def __init__(self, source: str, now: Callable[[], datetime] | None = None):
+        self.source, self._now = source, now or datetime.now
+        self._compiled: jinja2.Template | None = None
+
+    def render(self, **variables: Any) -> str:
+        """The text.
+
+        Raises:
+            TemplateError: the template is wrong, refuses the variables, or would take too long.
+        """
+        found: list[str] = []
+        size = 0
+        try:
+            if self._compiled is None:
+                self._env = _environment(self._now)
+                self._compiled = self._env.from_string(self.source)
+            self._env.begin()
+            for piece in self._compiled.generate(**variables):
+                size += len(piece)
+                self._env.step()
+                self._env.sized(size)
+                found.append(piece)
+        except TemplateError:
+            raise
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"the chat template is wrong in line {error.lineno}: {error.message}") from None
+        except RecursionError:
+            raise TemplateError("the chat template calls itself without end") from None
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError, MemoryError) as error:
+            raise TemplateError(f"the chat template failed: {type(error).__name__}: {error}") from None
+        return "".join(found)
