@@ -11,7 +11,8 @@ PACKAGE = Path(jaxllama.__file__).parent
 # What each room may know of; a room may always use itself.
 MAY_IMPORT = {
     "formats": set(),
-    "text": {"formats"},
+    "grammar": set(),
+    "text": {"formats", "grammar"},
     "kernels": set(),
     "quant": {"formats", "kernels"},
     "layers": {"quant", "kernels"},
@@ -19,7 +20,7 @@ MAY_IMPORT = {
     "decode": {"models", "layers", "kernels"},
     "evaluate": {"formats", "layers", "models", "decode", "api"},
 }
-NO_JAX = ("formats", "text")
+NO_JAX = ("formats", "grammar", "text")
 
 
 def imports(path: Path) -> set[str]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import datetime
 from functools import cache
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxllama import Tokenizer
+from jaxllama.grammar import SchemaError, json_schema_to_gbnf
 from jaxllama.text.chat.builtin import BUILTIN
 from jaxllama.text.chat.marks import Marks, unmark
 from jaxllama.text.chat.messages import MessageError, check_messages, check_tool_choice, check_tools
@@ -24,6 +26,7 @@ from jaxllama.text.chat.sandbox import Template, TemplateError
 from jaxllama.text.chat.stream import AnswerReader
 from jaxllama.text.chat.syntax import AnswerSyntax, answer_syntax
 from jaxllama.text.chat.template import ChatTemplate, call_of, tool_of
+from jaxllama.text.chat.tool_grammar import tool_grammar
 
 RECORDED = json.loads((Path(__file__).resolve().parents[1] / "reference" / "templates.json").read_text(encoding="utf-8"))
 TOOLS = [tool_of("get_weather", "city", "unit"), tool_of("add", "a")]
@@ -220,6 +223,54 @@ def test_reasoning_formats(shared_data):
         AnswerReader(syntax, reasoning_format="loud")
 
 
+# Grammars
+
+
+def undefined(grammar: str) -> set[str]:
+    """Names of rules that are used and not defined."""
+    defined = set(re.findall(r"^([a-zA-Z0-9-]+) ::=", grammar, re.MULTILINE))
+    used = set()
+    for body in re.findall(r"::= (.*)$", grammar, re.MULTILINE):
+        bare = re.sub(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\{[0-9,]+\}', " ", body)
+        used |= set(re.findall(r"[a-zA-Z][a-zA-Z0-9-]*", bare))
+    return used - defined
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_grammar_of_a_choice(shared_data, name):
+    syntax = syntax_of(shared_data, name).tools
+    for choice in ("auto", "required", "add"):
+        made = tool_grammar(syntax, TOOLS, choice)
+        assert made is not None
+        assert undefined(made.text) == set()
+        assert (made.trigger is None) == (choice != "auto")
+        assert ("get" in made.text and "weather" in made.text) == (choice != "add")
+    assert tool_grammar(syntax, TOOLS, "none") is None
+    assert tool_grammar(syntax, [], "auto") is None
+
+
+def test_grammars_of_schemas():
+    text = json_schema_to_gbnf(
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b_c": {"enum": ["x", 'y"']}, "d": {"$ref": "#/$defs/n"}},
+            "required": ["a"],
+            "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}, "maxItems": 2}},
+        }
+    )
+    assert undefined(text) == set()
+    assert r'"\"y\\\"\""' in text
+    for schema, error in [
+        ({"type": "string", "pattern": "a"}, r"\$\.pattern: this keyword"),
+        ({"type": "object", "properties": {"a": {"type": "wrong"}}}, r"\$\.properties\.a\.type: expected"),
+        ({"$ref": "#/nowhere"}, r"there is no #/nowhere"),
+        ({"type": "object", "required": ["x"]}, "'x' is no property"),
+        ({"type": "array", "minItems": 3, "maxItems": 2}, "minItems <= maxItems"),
+    ]:
+        with pytest.raises(SchemaError, match=error):
+            json_schema_to_gbnf(schema)
+
+
 # Injection
 
 
@@ -345,7 +396,7 @@ def test_malformed_tools():
             check_tools(tools)
     with pytest.raises(MessageError, match="tool_choice: 'required' needs tools"):
         check_tool_choice("required", [])
-    with pytest.raises(MessageError, match="tool_choice.function.name"):
+    with pytest.raises(MessageError, match=r"tool_choice\.function\.name"):
         check_tool_choice({"type": "function", "function": {"name": "g"}}, TOOLS)
     assert check_tool_choice({"type": "function", "function": {"name": "add"}}, TOOLS) == "add"
 

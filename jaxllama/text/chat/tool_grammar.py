@@ -1,0 +1,110 @@
+"""The grammar that a choice of tools implies, as GBNF: calls in the model's own form, arguments as the tools' schemas have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxllama.grammar.gbnf import Rules, literal
+from jaxllama.grammar.json_schema import Converter
+
+from .syntax import FUNCTIONARY, GEMMA, HARMONY, JSON, NAMED, ToolSyntax
+
+
+@dataclass(frozen=True)
+class ToolGrammar:
+    """What constrains an answer.
+
+    Attributes:
+        text: GBNF.
+        trigger: the grammar holds from this text on; None: from the beginning.
+    """
+
+    text: str
+    trigger: str | None
+
+
+def tool_grammar(syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], choice: str = "auto", *, parallel: bool = True) -> ToolGrammar | None:
+    """The grammar of answers, or None where they are free.
+
+    Args:
+        syntax: the model's form of calls.
+        tools: checked ones.
+        choice: "none", "auto", "required" or the name of a tool.
+        parallel: allow several calls.
+
+    Raises:
+        SchemaError: the schema of a tool says what a grammar cannot.
+    """
+    if choice == "none" or not tools:
+        return None
+    rules = Rules()
+    chosen = [t["function"] for t in tools if choice in ("auto", "required", t["function"]["name"])]
+    calls = [_call(rules, syntax, f) for f in chosen]
+    call = rules.add("call", " | ".join(calls))
+    if syntax.kind in (HARMONY, FUNCTIONARY):
+        root, trigger = call, "<|channel|>commentary to=" if syntax.kind == HARMONY else ">>>"
+        return ToolGrammar(rules.text(root), trigger if choice == "auto" else None)
+    ws = rules.add("gap", "[ \\t\\n]*")
+    one = call
+    if syntax.call_start:
+        one = f"{literal(syntax.call_start)} {ws + ' ' if syntax.kind == JSON else ''}{call}"
+    if syntax.call_end:
+        one += f" {ws} {literal(syntax.call_end)}"
+    if syntax.listed or syntax.wrapper:
+        several = f'"[" {ws} {one} ("," {ws} {one})* "]"' if parallel else f'"[" {ws} {one} "]"'
+        body = several if not syntax.wrapper else f'"{{" {ws} {literal(chr(34) + syntax.wrapper + chr(34))} ":" {ws} {several} {ws} "}}"'
+    else:
+        body = f"{one} ({ws} {one})*" if parallel and not syntax.bare else one
+    if syntax.section_start:
+        body = f"{literal(syntax.section_start)} {ws} {body}" + (f" {ws} {literal(syntax.section_end)}" if syntax.section_end else "")
+    trigger = syntax.trigger or "{"
+    return ToolGrammar(rules.text(body), trigger if choice == "auto" else None)
+
+
+def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any]) -> str:
+    """A rule for a call of one function, without what stands around calls."""
+    name, parameters = function["name"], function["parameters"]
+    schema = {"type": "object", "properties": {}, **parameters}
+    if syntax.kind not in (JSON, NAMED, HARMONY, FUNCTIONARY, GEMMA):
+        return rules.add(f"{name}-call", _tagged(rules, syntax, name, schema))
+    arguments = Converter(rules, schema).convert(schema, f"{name}-arguments", f"{name}.parameters")
+    if syntax.kind == JSON:
+        name_key, arguments_key, _ = (literal(f'"{k}"') for k in syntax.keys)
+        quoted = literal(f'"{name}"')
+        return rules.add(f"{name}-call", f'"{{" space {name_key} ":" space {quoted} "," space {arguments_key} ":" space {arguments} "}}"')
+    if syntax.kind == HARMONY:
+        return rules.add(f"{name}-call", f"{literal(f'<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>')} {arguments}")
+    if syntax.kind == FUNCTIONARY:
+        return rules.add(f"{name}-call", f"{literal(name + chr(10))} {arguments}")
+    if syntax.kind == GEMMA:
+        return rules.add(f"{name}-call", _gemma(rules, name, schema))
+    number = '":" [0-9]{1,3} ' if syntax.name_suffix else ""
+    id_ = f"[a-zA-Z0-9]{{1,40}} {literal(syntax.id_end)} " if syntax.id_end else ""
+    return rules.add(f"{name}-call", f"{literal(syntax.name_prefix + name)} {number}{literal(syntax.name_end)} {id_}{arguments}")
+
+
+def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, Any]) -> str:
+    converter, required = Converter(rules, schema), schema.get("required", [])
+    parts = [literal(name + syntax.name_end)]
+    for key, value in schema["properties"].items():
+        if value.get("type") == "string" and "enum" not in value:
+            body = rules.until(f"{name}-{key}-text", syntax.value_end)
+        else:
+            body = f"{converter.convert(value, f'{name}-{key}', f'{name}.{key}')} {literal(syntax.value_end)}"
+        argument = f"gap {literal(syntax.argument_start + key + syntax.key_end)} {body}"
+        parts.append(argument if key in required else f"({argument})?")
+    rules.add("gap", "[ \\t\\n]*")
+    return " ".join(parts)
+
+
+def _gemma(rules: Rules, name: str, schema: Mapping[str, Any]) -> str:
+    converter, quote, parts = Converter(rules, schema), '<|"|>', []
+    for key, value in schema["properties"].items():
+        if value.get("type") == "string":
+            parts.append(f"{literal(f'{key}:{quote}')} {rules.until(f'{name}-{key}-text', quote)}")
+        else:
+            parts.append(f"{literal(f'{key}:')} {converter.convert(value, f'{name}-{key}', f'{name}.{key}')}")
+    inner = ' "," '.join(parts)
+    return f"{literal(name + '{')} {inner} " + literal("}")
