@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .chat import Chat, complete_chat, stream_chat
 from .decode import Programs, Sampling, Session, Stop, Timings, make_sampling, prefill_prompts, stream_tokens
 from .decode.shapes import bucket_for, padded_chunks
 from .formats.gguf import Field, GGUFFile, open_gguf
 from .hub import find_model
-from .models import Config, Params, forward, init_state, load_packed, read_config
+from .models import Config, DecodeState, Params, forward, hidden, init_state, load_packed, read_config
 from .models.parameters import Progress
 from .quant.quantize_file import check_tensor
 from .text import Tokenizer
@@ -27,6 +28,12 @@ from .text.stop import StopFinder
 DEFAULT_CONTEXT = 4096
 
 _jit_forward = jax.jit(forward, static_argnames=("config",), donate_argnames=("state",))
+
+
+@partial(jax.jit, static_argnames=("config",), donate_argnames=("state",))
+def _jit_hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
+    x, state = hidden(params, state, tokens, config=config)
+    return x, replace(state, positions=state.positions + tokens.shape[1])
 
 
 @dataclass(frozen=True)
@@ -79,16 +86,33 @@ class Model:
         file: the open GGUF file.
         n_ctx: tokens a sequence may have, prompt included.
         programs: compiled programs, with the time that compiling took.
+        chats: prompts for chats, with the file's template; assign `Chat(tokenizer, file.metadata, template)` for another one.
     """
 
-    def __init__(self, config: Config, params: Params, tokenizer: Tokenizer, file: GGUFFile, *, n_ctx: int, n_batch: int = 512, cache_type: str = "f16"):
+    def __init__(
+        self,
+        config: Config,
+        params: Params,
+        tokenizer: Tokenizer,
+        file: GGUFFile,
+        *,
+        n_ctx: int,
+        n_batch: int = 512,
+        cache_type: str = "f16",
+        chat_template: str | None = None,
+    ):
         self.config, self.params, self.tokenizer, self.file = config, params, tokenizer, file
         self.n_ctx, self.n_batch, self.cache_type = n_ctx, n_batch, cache_type
         self.programs = Programs()
+        self.chats = Chat(tokenizer, file.metadata, chat_template)
+
+    @property
+    def name(self) -> str:
+        """The model's name, or the file's."""
+        return str(self.file.get("general.name", self.file.path.name))
 
     def __repr__(self) -> str:
-        name = self.file.get("general.name", self.file.path.name)
-        return f"Model({name}, {self.config.architecture}, {self.config.n_layer} layers, n_ctx={self.n_ctx})"
+        return f"Model({self.name}, {self.config.architecture}, {self.config.n_layer} layers, n_ctx={self.n_ctx})"
 
     @cached_property
     def end(self) -> jax.Array:
@@ -114,22 +138,41 @@ class Model:
 
     def logits(self, tokens: Prompt) -> np.ndarray:
         """Logits f32[T, V] after every token of one prompt."""
+        return self._rows(_jit_forward, tokens)
+
+    def embed(self, text: Prompt, *, pooling: str = "mean", normalize: bool = True) -> np.ndarray:
+        """The last hidden states of a text.
+
+        Args:
+            text: text, or token ids.
+            pooling: "mean" or "last" for one vector f32[D]; "none" for one of every token, f32[T, D].
+            normalize: to length one.
+        """
+        if pooling not in ("mean", "last", "none"):
+            raise ValueError(f"pooling: expected 'mean', 'last' or 'none', found {pooling!r}")
+        rows = self._rows(_jit_hidden, text)
+        found = rows.mean(0) if pooling == "mean" else rows[-1] if pooling == "last" else rows
+        return found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12) if normalize else found
+
+    def _rows(self, program: Callable[..., tuple[jax.Array, DecodeState]], tokens: Prompt) -> np.ndarray:
+        """What a program says of every token of one prompt."""
         ids = self.encode(tokens)
         n_ctx = max(self.n_ctx, len(ids))  # not the prompt's length: every length would be another program
         state = init_state(self.config, 1, n_ctx=n_ctx, padding=bucket_for(n_ctx, self.n_batch), cache_type=self.cache_type)
         rows = []
         for padded, counts in padded_chunks([ids], self.n_batch):
-            found, state = self.programs(_jit_forward, self.params, state, jnp.asarray(padded), config=self.config)
+            found, state = self.programs(program, self.params, state, jnp.asarray(padded), config=self.config)
             rows.append(np.asarray(found[0, : counts[0]]))
         return np.concatenate(rows)
 
-    def stream(self, prompt: Prompt, *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any) -> Iterator[Piece]:
+    def stream(self, prompt: Prompt, *, n_predict: int = 128, stop: Sequence[str] = (), shown: Container[int] = (), **sampling: Any) -> Iterator[Piece]:
         """Generate, piece by piece.
 
         Args:
             prompt: text, or token ids.
             n_predict: most tokens to generate; -1 until the model ends or the context is full.
             stop: strings that end the generation; they are not part of the text.
+            shown: control tokens that the text shows.
             **sampling: `temperature`, `top_k`, `top_p`, `min_p`, `seed` (-1 or None for a random one), `ignore_eos`; llama.cpp's defaults.
 
         Yields:
@@ -138,7 +181,7 @@ class Model:
         Raises:
             ContextFull: the prompt does not fit `n_ctx`.
         """
-        for _, piece in self._stream([prompt], n_predict, stop, self.sampling(1, **sampling)):
+        for _, piece in self._stream([prompt], n_predict, stop, self.sampling(1, **sampling), shown):
             yield piece
 
     @overload
@@ -165,6 +208,35 @@ class Model:
         results = [_result(p) for p in pieces]
         return results if many else results[0]
 
+    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
+        """Answer messages: a dictionary in the shape of OpenAI's `chat.completion`.
+
+        Args:
+            messages: dictionaries with role and content.
+            **options: as for `stream_chat`.
+        """
+        return complete_chat(self, messages, **options)
+
+    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[dict[str, Any]]:
+        """Answer messages, piece by piece.
+
+        Args:
+            messages: dictionaries with role and content, as OpenAI has them.
+            **options: `max_tokens` (-1: no limit), `stop`; `tools`, `tool_choice`, `parallel_tool_calls` as OpenAI has them (the grammar that they imply is
+                `chats.prompt(...).grammar`; it is not applied to the answer yet); `reasoning` ("on", "off", "auto"), `reasoning_budget` in tokens (-1: no
+                limit), `reasoning_format` ("auto", "deepseek", "deepseek-legacy", "none"); `add_generation_prompt`, `continue_final_message`,
+                `chat_template_kwargs`; and sampling parameters as for `stream`.
+
+        Yields:
+            Dictionaries in the shape of OpenAI's `chat.completion.chunk`; the last one has the reason to stop, the usage and timings.
+
+        Raises:
+            MessageError: something is malformed; the text says which message and which field.
+            TemplateError: the template is wrong, or refuses the messages.
+            ContextFull: the prompt does not fit `n_ctx`.
+        """
+        return stream_chat(self, messages, **options)
+
     def sampling(self, slots: int, *, seed: int | Sequence[int] | None = -1, ignore_eos: bool | Sequence[bool] = False, **parameters: Any) -> Sampling:
         """Sampling parameters for a number of slots; a random seed for each where none is given."""
         if seed is None or (isinstance(seed, int) and seed < 0):
@@ -176,11 +248,13 @@ class Model:
         ids = [self.encode(p) for p in prompts]
         return prefill_prompts(self.params, ids, config=self.config, programs=self.programs, n_ctx=self.n_ctx, n_batch=self.n_batch, cache_type=self.cache_type)
 
-    def _stream(self, prompts: Sequence[Prompt], n_predict: int, stop: Sequence[str], sampling: Sampling) -> Iterator[tuple[int, Piece]]:
+    def _stream(
+        self, prompts: Sequence[Prompt], n_predict: int, stop: Sequence[str], sampling: Sampling, shown: Container[int] = ()
+    ) -> Iterator[tuple[int, Piece]]:
         if n_predict == 0 or n_predict < -1:
             raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
         session = self.prefill(prompts)
-        writers = [_Writer(self.tokenizer, stop) for _ in prompts]
+        writers = [_Writer(self.tokenizer, stop, shown) for _ in prompts]
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
         made = stream_tokens(self.params, session, sampling, end=self.end, limits=limits, config=self.config, programs=self.programs)
         for step in made:
@@ -194,8 +268,8 @@ class Model:
 class _Writer:
     """Turns one slot's tokens into pieces."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]):
-        self.decoder, self.stops = tokenizer.stream(), StopFinder(stop)
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], shown: Container[int] = ()):
+        self.decoder, self.stops = tokenizer.stream(shown=shown), StopFinder(stop)
         self.finished = False
 
     def take(self, tokens: list[int], logprobs: list[float], reason: Stop, timings: Timings) -> Iterator[Piece]:
@@ -240,6 +314,7 @@ def load(
     overrides: Sequence[Field] = (),
     check_tensors: bool = False,
     load_mode: str = "auto",
+    chat_template: str | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Load a model; its weights stay packed.
@@ -254,6 +329,7 @@ def load(
         check_tensors: look at every number of the model first.
         load_mode: "mmap" maps a copy of the weights in the device's layout, which the first load makes in `packed_folder()`; all processes with the same model
             share it, and later loads take next to no time. "none" packs them into memory of this process. "auto": "mmap" where it pays and there is room.
+        chat_template: Jinja, or the name of one of llama.cpp's built-in templates, instead of the file's.
         progress: called with (bytes packed, bytes in all).
 
     Raises:
@@ -273,4 +349,5 @@ def load(
         reading = beside.submit(Tokenizer.from_metadata, file.metadata, str(file.path))
         params = load_packed(file, config, load_mode, progress)
         tokenizer = reading.result()
-    return Model(config, params, tokenizer, file, n_ctx=context, n_batch=n_batch, cache_type=cache_type or ("f32" if exact else "f16"))
+    kind = cache_type or ("f32" if exact else "f16")
+    return Model(config, params, tokenizer, file, n_ctx=context, n_batch=n_batch, cache_type=kind, chat_template=chat_template)

@@ -77,6 +77,15 @@ SAMPLING = (
     Option(("--min-p",), "min_p", "keep tokens this likely beside the most likely one; 0: all", float, 0.05, env="MIN_P"),
     Option(("--ignore-eos",), "ignore_eos", "never end by itself", bool, False),
 )
+CHAT = (
+    Option(("-sys", "--system-prompt"), "system", "what the system says first", metavar="PROMPT"),
+    Option(("--chat-template",), "chat_template", "Jinja, or the name of a built-in template", env="CHAT_TEMPLATE", metavar="JINJA|NAME"),
+    Option(("--chat-template-file",), "chat_template_file", "file with a template", env="CHAT_TEMPLATE_FILE", metavar="FNAME"),
+    Option(("--chat-template-kwargs",), "chat_template_kwargs", "variables for the template, as a JSON object", env="CHAT_TEMPLATE_KWARGS", metavar="JSON"),
+    Option(("-rea", "--reasoning"), "reasoning", "let the model reason: on, off or auto", default="auto", env="REASONING", metavar="on|off|auto"),
+    Option(("--reasoning-format",), "reasoning_format", "auto, deepseek, deepseek-legacy or none", default="auto", env="THINK", metavar="FORMAT"),
+    Option(("--reasoning-budget",), "reasoning_budget", "most tokens of reasoning; -1: no limit, 0: none", int, -1, env="THINK_BUDGET"),
+)
 COMPILE = (
     Option(("--compile-cache",), "compile_cache", "folder for compiled programs; the user's cache folder by default", metavar="DIR"),
     Option(("--no-compile-cache",), "no_compile_cache", "do not keep compiled programs", bool, False),

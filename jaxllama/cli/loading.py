@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,10 +24,38 @@ def loading(console: Console) -> Iterator[Progress]:
         yield progress
 
 
+def chat_template(args: argparse.Namespace) -> str | None:
+    """The template that `flags.CHAT` name, or None for the file's own."""
+    if getattr(args, "chat_template_file", None):
+        return Path(args.chat_template_file).read_text(encoding="utf-8")
+    return getattr(args, "chat_template", None)
+
+
+def template_variables(args: argparse.Namespace) -> dict[str, Any]:
+    """The variables of `--chat-template-kwargs`."""
+    if not args.chat_template_kwargs:
+        return {}
+    try:
+        found = json.loads(args.chat_template_kwargs)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--chat-template-kwargs: expected a JSON object, {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError("--chat-template-kwargs: expected a JSON object")
+    return found
+
+
+def model_path(args: argparse.Namespace) -> Path:
+    """The file of the options in `flags.MODEL`, downloaded where it has to be."""
+    from jaxllama.hub import download, find_model
+
+    if args.hf_repo:
+        return download(args.hf_repo.partition(":")[0], quant=args.hf_repo.partition(":")[2] or None, file=args.hf_file)
+    return find_model(args.model)
+
+
 def load_model(args: argparse.Namespace, console: Console, *, n_ctx: int | None) -> Model:
     """The model of the options in `flags.MODEL`, `flags.CONTEXT` and `flags.COMPILE`."""
     import jaxllama
-    from jaxllama.hub import download
     from jaxllama.models import LOAD_MODES
     from jaxllama.models.state import CACHE_TYPES
 
@@ -38,7 +68,7 @@ def load_model(args: argparse.Namespace, console: Console, *, n_ctx: int | None)
 
     if not args.no_compile_cache:
         jaxllama.use_compilation_cache(args.compile_cache)
-    path = download(args.hf_repo.partition(":")[0], quant=args.hf_repo.partition(":")[2] or None, file=args.hf_file) if args.hf_repo else args.model
+    path = model_path(args)
     with loading(console) as progress:
         task = progress.add_task("loading", total=None)
         model = jaxllama.load(
@@ -50,6 +80,7 @@ def load_model(args: argparse.Namespace, console: Console, *, n_ctx: int | None)
             overrides=jaxllama.parse_overrides(args.override_kv) if args.override_kv else (),
             check_tensors=args.check_tensors,
             load_mode=args.load_mode,
+            chat_template=chat_template(args),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     model.programs.notify = lambda name: console.print(f"compiling {name} ...", style="dim", highlight=False) if console.is_terminal else None

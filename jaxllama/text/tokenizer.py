@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -158,10 +158,15 @@ class Tokenizer:
             return b""
         return self._piece(self.vocabulary.tokens[token], TokenType(self.vocabulary.types[token]))
 
+    @property
+    def hidden(self) -> frozenset[int]:
+        """Ids of control tokens, which text does not show."""
+        return self._hidden
+
     def special_texts(self) -> list[str]:
         """The texts of all tokens that the encoding of a prompt finds in it."""
         return [self.vocabulary.tokens[i] for i in sorted(self._hidden)]
 
-    def stream(self, *, special: bool = False) -> StreamDecoder:
-        """A decoder for tokens that come one by one, as the continuation of a text."""
-        return StreamDecoder(lambda token: self.piece(token, special=special))
+    def stream(self, *, special: bool = False, shown: Container[int] = ()) -> StreamDecoder:
+        """A decoder for tokens that come one by one, as the continuation of a text; with the control tokens in `shown`, or all if `special`."""
+        return StreamDecoder(lambda token: self.piece(token, special=special or token in shown))

@@ -1,0 +1,226 @@
+"""Chatting with a loaded model, in the shapes of OpenAI's client."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .text import Tokenizer
+from .text.chat.messages import MessageError, check_tool_choice, check_tools
+from .text.chat.parse import FORMATS
+from .text.chat.stream import AnswerReader
+from .text.chat.syntax import HARMONY, AnswerSyntax, answer_syntax
+from .text.chat.template import ChatTemplate
+from .text.chat.tool_grammar import ToolGrammar, tool_grammar
+
+if TYPE_CHECKING:
+    from .api import Model, Piece
+
+_FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length"}
+_HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
+
+
+def chat_template(tokenizer: Tokenizer, metadata: Mapping[str, Any], source: str | None = None, *, tools: bool = False) -> ChatTemplate:
+    """The template of a file.
+
+    Args:
+        tokenizer: whose special tokens no message can write.
+        metadata: of the file.
+        source: Jinja or the name of a built-in template, instead of the file's.
+        tools: prefer the file's template for tools.
+    """
+    v = tokenizer.vocabulary
+    bos, eos = (v.tokens[v.special[name]] if name in v.special else "" for name in ("bos", "eos"))
+    special = tokenizer.special_texts()
+    if source is not None:
+        return ChatTemplate(source, bos=bos, eos=eos, special=special)
+    return ChatTemplate.from_metadata(metadata, "tool_use" if tools else None, bos=bos, eos=eos, special=special)
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """What messages become.
+
+    Attributes:
+        ids: the prompt.
+        text: the same, to look at.
+        syntax: what an answer looks like.
+        tools: the tools, checked.
+        grammar: what the choice of tools implies; None where the answer is free.
+    """
+
+    ids: list[int]
+    text: str
+    syntax: AnswerSyntax
+    tools: list[dict[str, Any]]
+    grammar: ToolGrammar | None
+
+
+class Chat:
+    """Prompts and answers of one model with one template."""
+
+    def __init__(self, tokenizer: Tokenizer, metadata: Mapping[str, Any], template: str | None = None):
+        self._tokenizer, self._metadata, self._source = tokenizer, metadata, template
+        self._templates: dict[bool, ChatTemplate] = {}
+
+    def template(self, *, tools: bool = False) -> ChatTemplate:
+        """The template for chats with or without tools."""
+        if tools not in self._templates:
+            self._templates[tools] = chat_template(self._tokenizer, self._metadata, self._source, tools=tools)
+        return self._templates[tools]
+
+    def prompt(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: Any = None,
+        parallel_tool_calls: bool = True,
+        reasoning: str = "auto",
+        add_generation_prompt: bool = True,
+        continue_final_message: bool | str = False,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> ChatPrompt:
+        """Render messages.
+
+        Args:
+            messages, tools, tool_choice, parallel_tool_calls: as OpenAI has them.
+            reasoning: "on", "off", or "auto" for the template's own way.
+            add_generation_prompt, continue_final_message: see `ChatTemplate.render_marked`.
+            chat_template_kwargs: more variables for the template.
+
+        Raises:
+            MessageError: something is malformed; the text says which message and which field.
+            TemplateError: the template is wrong, or refuses the messages.
+        """
+        if reasoning not in ("auto", "on", "off"):
+            raise MessageError(f"reasoning: expected 'auto', 'on' or 'off', found {reasoning!r}")
+        known = check_tools(tools)
+        choice = check_tool_choice(tool_choice, known)
+        shown = [] if choice == "none" else known
+        variables = {"enable_thinking": reasoning != "off", **(chat_template_kwargs or {})}
+        template = self.template(tools=bool(shown))
+        marked = template.render_marked(
+            messages, tools=shown, add_generation_prompt=add_generation_prompt, continue_final_message=continue_final_message, **variables
+        )
+        syntax = answer_syntax(template, marked)
+        grammar = tool_grammar(syntax.tools, shown, choice, parallel=parallel_tool_calls) if shown else None
+        ids = self._tokenizer.encode_prompt(marked)
+        return ChatPrompt(ids, self._tokenizer.decode(ids, unparse_special=True), syntax, shown, grammar)
+
+    def shown(self, syntax: AnswerSyntax) -> frozenset[int]:
+        """Special tokens that are part of answers, and so must appear in their text."""
+        t = syntax.tools
+        markers = (t.section_start, t.section_end, t.call_start, t.call_end, t.name_end, t.id_end, t.argument_start, t.key_end, t.value_end, *syntax.reasoning)
+        texts = " ".join([*markers, "<|python_tag|>", *(_HARMONY_MARKS if t.kind == HARMONY else ())])
+        v = self._tokenizer.vocabulary
+        return frozenset(i for i in self._tokenizer.hidden - v.end if v.tokens[i] in texts)
+
+
+def stream_chat(
+    model: Model,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    max_tokens: int = -1,
+    stop: str | Sequence[str] = (),
+    reasoning_format: str = "auto",
+    reasoning_budget: int = -1,
+    include_usage: bool = True,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    tool_choice: Any = None,
+    parallel_tool_calls: bool = True,
+    reasoning: str = "auto",
+    add_generation_prompt: bool = True,
+    continue_final_message: bool | str = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    **sampling: Any,
+) -> Iterator[dict[str, Any]]:
+    """Answer messages, piece by piece; see `Model.stream_chat`."""
+    if reasoning_format not in FORMATS:
+        raise MessageError(f"reasoning_format: expected one of {', '.join(FORMATS)}, found {reasoning_format!r}")
+    prompt = model.chats.prompt(
+        messages,
+        tools=tools,
+        tool_choice=tool_choice,
+        parallel_tool_calls=parallel_tool_calls,
+        reasoning="off" if reasoning_budget == 0 and reasoning == "auto" else reasoning,
+        add_generation_prompt=add_generation_prompt,
+        continue_final_message=continue_final_message,
+        chat_template_kwargs=chat_template_kwargs,
+    )
+    reader = AnswerReader(prompt.syntax, prompt.tools, reasoning_format=reasoning_format, calls=bool(prompt.tools))
+    head = {"id": "chatcmpl-" + secrets.token_hex(12), "object": "chat.completion.chunk", "created": int(time.time()), "model": model.name}
+
+    def chunk(delta: Mapping[str, Any], reason: str | None = None, **more: Any) -> dict[str, Any]:
+        return head | {"choices": [{"index": 0, "delta": dict(delta), "finish_reason": reason}], **more}
+
+    yield chunk({"role": "assistant", "content": None})
+    last: Piece | None = None
+    made = 0
+    for last in _pieces(model, prompt, reader, max_tokens, [stop] if isinstance(stop, str) else list(stop), reasoning_budget, sampling):
+        made += last.token is not None
+        for delta in reader.push(last.text):
+            yield chunk(delta)
+    assert last is not None
+    assert last.timings is not None
+    for delta in reader.finish():
+        yield chunk(delta)
+    timings = last.timings
+    usage = {"prompt_tokens": len(prompt.ids), "completion_tokens": made, "total_tokens": len(prompt.ids) + made}
+    measured = {
+        "prompt_n": timings.prompt_tokens,
+        "prompt_ms": 1e3 * timings.prompt_seconds,
+        "predicted_n": made,
+        "predicted_ms": 1e3 * timings.decode_seconds,
+        "predicted_per_second": timings.decode_rate,
+    }
+    reason = "tool_calls" if reader.parsed.calls else _FINISH[last.reason or "end"]
+    yield chunk({}, reason, **({"usage": usage, "timings": measured} if include_usage else {}))
+
+
+def _pieces(
+    model: Model, prompt: ChatPrompt, reader: AnswerReader, max_tokens: int, stop: Sequence[str], budget: int, sampling: Mapping[str, Any]
+) -> Iterator[Piece]:
+    """The answer's pieces; where reasoning has used up its budget, it is ended, and the answer goes on from there."""
+    shown = model.chats.shown(prompt.syntax)
+    start, end = prompt.syntax.reasoning
+    if budget <= 0 or not end:
+        yield from model.stream(prompt.ids, n_predict=max_tokens, stop=stop, shown=shown, **sampling)
+        return
+    made: list[int] = []
+    for piece in model.stream(prompt.ids, n_predict=budget, stop=stop, shown=shown, **sampling):
+        made += [] if piece.token is None else [piece.token]
+        thinking = end not in reader.text + piece.text and (prompt.syntax.opened or start in reader.text + piece.text)
+        if piece.reason == "limit" and (max_tokens < 0 or max_tokens > budget):
+            ending = end if thinking else ""
+            yield replace(piece, text=piece.text + ending, reason=None, timings=None)
+            more = model.tokenizer.encode(ending, add_special=False, parse_special=True)
+            left = max_tokens - budget if max_tokens > 0 else -1
+            yield from model.stream([*prompt.ids, *made, *more], n_predict=left, stop=stop, shown=shown, **sampling)
+            return
+        yield piece
+
+
+def complete_chat(model: Model, messages: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
+    """Answer messages; see `Model.chat`."""
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    calls: list[dict[str, Any]] = []
+    chunk: dict[str, Any] = {}
+    for chunk in stream_chat(model, messages, **options):
+        delta = chunk["choices"][0]["delta"]
+        for key in ("content", "reasoning_content"):
+            if delta.get(key):
+                message[key] = (message.get(key) or "") + delta[key]
+        for call in delta.get("tool_calls", ()):
+            if call["index"] == len(calls):
+                calls.append({"id": call["id"], "type": "function", "function": {"name": call["function"]["name"], "arguments": ""}})
+            calls[call["index"]]["function"]["arguments"] += call["function"]["arguments"]
+    if calls:
+        message["tool_calls"] = calls
+    elif message["content"] is None:
+        message["content"] = ""
+    choice = {"index": 0, "message": message, "finish_reason": chunk["choices"][0]["finish_reason"], "logprobs": None}
+    return {k: v for k, v in chunk.items() if k not in ("choices", "object")} | {"object": "chat.completion", "choices": [choice]}

@@ -1,0 +1,74 @@
+"""`jaxllama apply-template`: the prompt that messages become, and what answers to it look like."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import flags
+from .loading import chat_template, model_path, template_variables
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("apply-template", help="show the prompt that messages become", description=__doc__, allow_abbrev=False)
+    flags.add_options(parser, flags.MODEL, flags.CHAT)
+    parser.add_argument("messages", nargs="?", help="JSON file with a list of messages, or with an object of messages, tools and tool_choice; - for stdin")
+    parser.add_argument("-p", "--prompt", metavar="PROMPT", help="one message of the user, instead of a file")
+    parser.add_argument("--no-generation-prompt", action="store_true", help="do not end with the beginning of an answer")
+    parser.add_argument("--continue", dest="continued", action="store_true", help="end inside the last message, an assistant's")
+    parser.add_argument("--ids", action="store_true", help="show token ids instead of text")
+    parser.add_argument("--syntax", action="store_true", help="show what answers look like: markers of reasoning and of calls")
+    parser.add_argument("--grammar", action="store_true", help="show the grammar that the choice of tools implies")
+    parser.set_defaults(run=run)
+
+
+def _request(args: argparse.Namespace) -> dict[str, Any]:
+    if (args.prompt is None) == (args.messages is None):
+        raise ValueError("apply-template: expected a file of messages, or -p PROMPT")
+    if args.prompt is not None:
+        found: Any = [{"role": "user", "content": args.prompt}]
+    else:
+        text = sys.stdin.read() if args.messages == "-" else Path(args.messages).read_text(encoding="utf-8")
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{args.messages}: expected JSON, {error}") from None
+    request = found if isinstance(found, dict) else {"messages": found}
+    if args.system:
+        request["messages"] = [{"role": "system", "content": args.system}, *request.get("messages", [])]
+    return request
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out; returns the exit status."""
+    from dataclasses import asdict
+
+    from jaxllama.chat import Chat
+    from jaxllama.formats.gguf import open_gguf
+    from jaxllama.text import Tokenizer
+
+    request = _request(args)
+    path = model_path(args)
+    metadata = open_gguf(path).metadata
+    chat = Chat(Tokenizer.from_metadata(metadata, str(path)), metadata, chat_template(args))
+    prompt = chat.prompt(
+        request.get("messages", []),
+        tools=request.get("tools"),
+        tool_choice=request.get("tool_choice"),
+        reasoning=args.reasoning,
+        add_generation_prompt=not args.no_generation_prompt,
+        continue_final_message=args.continued,
+        chat_template_kwargs=template_variables(args) | request.get("chat_template_kwargs", {}),
+    )
+    if args.ids:
+        print("[" + ", ".join(map(str, prompt.ids)) + "]")
+    else:
+        sys.stdout.write(prompt.text + "\n")
+    if args.syntax:
+        print(json.dumps(asdict(prompt.syntax), ensure_ascii=False, indent=2))
+    if args.grammar:
+        print(prompt.grammar.text if prompt.grammar else "(the answer is free)")
+    return 0

@@ -1,0 +1,185 @@
+"""`jaxllama chat`: talk to a model.
+
+Commands: /clear begins again, /regen answers the last message again, /system TEXT changes what the system says, /save FILE writes the conversation as
+JSON, /exit leaves. A line that ends with \\ goes on in the next; three quotation marks begin and end several lines.
+Ctrl-C stops an answer; at the prompt it leaves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from . import flags
+from .interrupt import Interrupt
+from .loading import load_model, template_variables
+from .run import check_sampling, read_prompt, unescape, write
+
+if TYPE_CHECKING:
+    from jaxllama import Model
+
+_DIM, _PLAIN, _USER = "\x1b[2m", "\x1b[0m", "\x1b[1m"
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser("chat", help="talk to a model", description=__doc__, allow_abbrev=False, formatter_class=formatter)
+    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CHAT, flags.CONTEXT, flags.SAMPLING, flags.COMPILE)
+    parser.add_argument("-st", "--single-turn", action="store_true", help="answer the first message and leave")
+    parser.set_defaults(run=run)
+
+
+class Conversation:
+    """The messages so far, and answers to them."""
+
+    def __init__(self, model: Model, options: dict[str, Any], system: str | None, *, colour: bool):
+        self.model, self.options, self.colour = model, options, colour
+        self.messages: list[dict[str, Any]] = []
+        self.system(system)
+
+    def system(self, text: str | None) -> None:
+        """Begin again with other words of the system."""
+        self.messages = [{"role": "system", "content": text}] if text else []
+
+    def clear(self) -> None:
+        self.messages = [m for m in self.messages if m["role"] == "system"]
+
+    def ask(self, text: str) -> str:
+        """Answer a message of the user."""
+        self.messages.append({"role": "user", "content": text})
+        return self.answer()
+
+    def again(self) -> str:
+        """Answer the last message once more."""
+        while self.messages and self.messages[-1]["role"] == "assistant":
+            self.messages.pop()
+        if not self.messages or self.messages[-1]["role"] != "user":
+            raise ValueError("there is no message to answer again")
+        return self.answer()
+
+    def answer(self) -> str:
+        """Write the answer as it comes; returns a line about its speed. What Ctrl-C cuts off stays in the conversation."""
+        content, thinking, note = "", False, "stopped"
+        with Interrupt() as interrupt:
+            try:
+                for chunk in self.model.stream_chat(self.messages, **self.options):
+                    choice = chunk["choices"][0]
+                    delta = choice["delta"]
+                    if thought := delta.get("reasoning_content"):
+                        write((_DIM if self.colour and not thinking else "") + thought)
+                        thinking = True
+                    if text := delta.get("content"):
+                        write(((_PLAIN if self.colour else "") + "\n\n" if thinking else "") + text)
+                        content, thinking = content + text, False
+                    if choice["finish_reason"]:
+                        timings = chunk["timings"]
+                        note = f"{timings['predicted_n']} tokens, {timings['predicted_per_second']:.1f} a second"
+                        note += "; the context is full, /clear begins again" if choice["finish_reason"] == "length" and self.options["max_tokens"] < 0 else ""
+                    if interrupt.asked:
+                        break
+            except KeyboardInterrupt:
+                pass
+            except ValueError:
+                self.messages.pop()
+                raise
+        write((_PLAIN if thinking and self.colour else "") + "\n")
+        self.messages.append({"role": "assistant", "content": content})
+        return note
+
+    def save(self, path: str) -> None:
+        Path(path).write_text(json.dumps(self.messages, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def read_message(prompt: str) -> str | None:
+    """A message from the standard input, of several lines where it asks for them; None at its end."""
+    lines: list[str] = []
+    quoted = False
+    while True:
+        try:
+            line = input(prompt if not lines else "")
+        except EOFError:
+            return "\n".join(lines) if lines else None
+        if not lines and line.strip().startswith('"""'):
+            quoted, line = True, line.strip()[3:]
+        if quoted:
+            done = line.rstrip().endswith('"""')
+            lines.append(line.rstrip().removesuffix('"""') if done else line)
+            if done:
+                return "\n".join(lines).strip("\n")
+        elif line.endswith("\\"):
+            lines.append(line[:-1])
+        else:
+            return "\n".join([*lines, line])
+
+
+def command(conversation: Conversation, text: str) -> str | None:
+    """Carry out a line that begins with a slash; what to tell the user, or None to leave."""
+    name, _, rest = text.partition(" ")
+    if name in ("/exit", "/quit"):
+        return None
+    if name == "/clear":
+        conversation.clear()
+        return "begun again"
+    if name == "/regen":
+        return conversation.again()
+    if name == "/system":
+        conversation.system(rest.strip() or None)
+        return "begun again, with other words of the system"
+    if name == "/save":
+        if not rest.strip():
+            return "/save: expected the name of a file"
+        conversation.save(rest.strip())
+        return f"written to {rest.strip()}"
+    return "there are /clear, /regen, /system TEXT, /save FILE and /exit"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out; returns the exit status."""
+    console = Console(stderr=True)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    sampling = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed", "ignore_eos")}
+    check_sampling(sampling)
+    options = sampling | {
+        "max_tokens": args.n_predict,
+        "stop": [args.stop] if args.stop else [],
+        "reasoning": args.reasoning,
+        "reasoning_format": args.reasoning_format,
+        "reasoning_budget": args.reasoning_budget,
+        "chat_template_kwargs": template_variables(args),
+    }
+    system = unescape(args.system) if args.system and args.escape else args.system
+    model = load_model(args, console, n_ctx=args.n_ctx)
+    conversation = Conversation(model, options, system, colour=sys.stdout.isatty())
+    first = read_prompt(args) if args.prompt is not None or args.file is not None else None
+    tell = lambda text: console.print(text, style="dim", highlight=False, markup=False)  # noqa: E731
+    if terminal:
+        tell(f"{model.name}. /help shows the commands.")
+        import readline  # noqa: F401  history and editing of lines
+    while True:
+        try:
+            text = first if first is not None else read_message(f"{_USER}> {_PLAIN}" if terminal else "")
+        except KeyboardInterrupt:
+            write("\n")
+            return 130
+        first = None
+        if text is None:
+            return 0
+        if not text.strip():
+            continue
+        try:
+            note = command(conversation, text.strip()) if text.startswith("/") else conversation.ask(text)
+        except (ValueError, OSError) as error:
+            if args.single_turn:
+                raise
+            note = f"{error}"
+        if note is None:
+            return 0
+        if terminal or text.startswith("/"):
+            tell(note)
+        if args.single_turn:
+            return 0

@@ -1,0 +1,208 @@
+"""Chatting with a model: the shapes of OpenAI, the class that scripts move over to, and the verbs."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import jaxllama
+from jaxllama.chat import Chat
+from jaxllama.cli.main import main
+from jaxllama.llama import Llama
+from jaxllama.text.chat.messages import MessageError
+from jaxllama.text.chat.template import tool_of
+
+USER = [{"role": "user", "content": "Once upon a time"}]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return jaxllama.load(n_ctx=512)
+
+
+def test_an_answer_in_openais_shape(model):
+    found = model.chat(USER, max_tokens=12, temperature=0)
+    (choice,) = found["choices"]
+    assert found["object"] == "chat.completion"
+    assert choice["finish_reason"] == "length"
+    assert choice["message"]["role"] == "assistant"
+    assert found["usage"]["completion_tokens"] == 12
+    assert found["usage"]["total_tokens"] == 12 + found["usage"]["prompt_tokens"]
+    prompt = model.chats.prompt(USER)
+    assert found["usage"]["prompt_tokens"] == len(prompt.ids)
+    assert choice["message"]["content"] == model.generate(prompt.ids, n_predict=12, temperature=0).text
+
+
+def test_a_stream_adds_up_to_the_answer(model):
+    chunks = list(model.stream_chat(USER, max_tokens=12, temperature=0))
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": None}
+    assert [c["choices"][0]["finish_reason"] for c in chunks[:-1]] == [None] * (len(chunks) - 1)
+    text = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks)
+    assert text == model.chat(USER, max_tokens=12, temperature=0)["choices"][0]["message"]["content"]
+    assert len({c["id"] for c in chunks}) == 1
+
+
+def test_stop_strings_and_the_end(model):
+    whole = model.chat(USER, max_tokens=30, temperature=0)["choices"][0]["message"]["content"]
+    word = whole.split()[3]
+    found = model.chat(USER, max_tokens=30, temperature=0, stop=word)["choices"][0]
+    assert found["finish_reason"] == "stop"
+    assert found["message"]["content"] == whole[: whole.index(word)].rstrip() or found["message"]["content"] == whole[: whole.index(word)]
+
+
+def test_bad_requests_say_where(model):
+    with pytest.raises(MessageError, match=r"messages\[1\]\.content"):
+        model.chat([*USER, {"role": "user"}])
+    with pytest.raises(MessageError, match="reasoning: expected"):
+        model.chat(USER, reasoning="maybe")
+    with pytest.raises(MessageError, match="reasoning_format: expected"):
+        model.chat(USER, reasoning_format="loud")
+    with pytest.raises(TypeError):
+        model.chat(USER, no_such_option=1)
+
+
+def test_continuing_a_message(model):
+    begun = [*USER, {"role": "assistant", "content": "there was a"}]
+    prompt = model.chats.prompt(begun, continue_final_message=True)
+    assert prompt.text.endswith("there was a")
+    assert model.chat(begun, continue_final_message=True, max_tokens=3, temperature=0)["choices"][0]["message"]["content"]
+
+
+def test_tools_reach_the_prompt_and_imply_a_grammar(model):
+    prompt = model.chats.prompt(USER, tools=[tool_of("get_weather", "city")], tool_choice="required")
+    assert "get_weather" in prompt.text
+    assert prompt.grammar is not None
+    assert prompt.grammar.trigger is None
+    assert "get-weather-call" in prompt.grammar.text
+    assert model.chats.prompt(USER, tools=[tool_of("get_weather", "city")], tool_choice="none").grammar is None
+
+
+def test_reasoning_ends_when_its_budget_is_used_up(model):
+    """The embedded model does not reason: its template here opens a thought, and what it writes is one until the budget ends it."""
+    model.chats = Chat(model.tokenizer, model.file.metadata, "{% for m in messages %}{{ m.content }} {% endfor %}<think>{# </think> #}")
+    try:
+        free = model.chat(USER, max_tokens=16, temperature=0)["choices"][0]["message"]
+        assert free["reasoning_content"]
+        assert not free["content"]
+        cut = model.chat(USER, max_tokens=16, temperature=0, reasoning_budget=5)["choices"][0]["message"]
+        assert free["reasoning_content"].startswith(cut["reasoning_content"])
+        assert cut["content"]
+    finally:
+        model.chats = Chat(model.tokenizer, model.file.metadata)
+
+
+def test_embeddings(model):
+    found = model.embed("Once upon a time")
+    assert found.shape == (model.config.n_embd,)
+    assert abs(np.linalg.norm(found) - 1) < 1e-5
+    each = model.embed("Once upon a time", pooling="none", normalize=False)
+    assert each.shape == (len(model.encode("Once upon a time")), model.config.n_embd)
+    np.testing.assert_allclose(model.embed("Once upon a time", pooling="last", normalize=False), each[-1])
+    with pytest.raises(ValueError, match="pooling: expected"):
+        model.embed("x", pooling="max")
+
+
+# The class of llama-cpp-python
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return Llama(jaxllama.embedded_model(), n_ctx=256, n_gpu_layers=-1, verbose=False, seed=3)
+
+
+def test_completions(llama):
+    found = llama("Once upon a time", max_tokens=8, temperature=0, echo=True, logprobs=1)
+    (choice,) = found["choices"]
+    assert found["object"] == "text_completion"
+    assert choice["text"].startswith("Once upon a time")
+    assert choice["finish_reason"] == "length"
+    assert len(choice["logprobs"]["tokens"]) == found["usage"]["completion_tokens"] == 8
+    chunks = list(llama.create_completion("Once upon a time", max_tokens=8, temperature=0, stream=True))
+    assert "Once upon a time" + "".join(c["choices"][0]["text"] for c in chunks) == choice["text"]
+    assert llama("Once", max_tokens=8)["choices"] == llama("Once", max_tokens=8)["choices"]  # the seed of the object
+
+
+def test_chats_and_embeddings(llama):
+    found = llama.create_chat_completion(USER, max_tokens=8, temperature=0)
+    assert found["choices"][0]["message"]["content"]
+    chunks = list(llama.create_chat_completion(USER, max_tokens=8, temperature=0, stream=True))
+    assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks) == found["choices"][0]["message"]["content"]
+    made = llama.create_embedding(["a dog", "a cat"])
+    assert [d["index"] for d in made["data"]] == [0, 1]
+    assert len(made["data"][0]["embedding"]) == llama.n_embd()
+    assert llama.embed("a dog") == made["data"][0]["embedding"]
+
+
+def test_tokens(llama):
+    ids = llama.tokenize(b"a dog", add_bos=False)
+    assert llama.detokenize(ids) == b"a dog"
+    assert llama.n_ctx() == 256
+    assert llama.n_vocab() == len(llama.model.tokenizer)
+    assert llama.token_eos() == llama.model.tokenizer.eos
+    with pytest.raises(TypeError, match="does not take n_gpus"):
+        Llama("x.gguf", n_gpus=3)
+
+
+# Verbs
+
+
+def say(monkeypatch, text):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+def test_chat_when_piped(monkeypatch, capsys, tmp_path):
+    saved = tmp_path / "chat.json"
+    say(monkeypatch, f'Once upon a time\n/regen\n/system Be brief.\n"""two\nlines"""\none\\\nmore\n/save {saved}\n/what\n/clear\n/regen\n/exit\nnever')
+    assert main(["chat", "-n", "6", "--temp", "0", "-c", "512"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.strip().split("\n")
+    assert lines[0] == lines[1]  # answered again, the same at temperature 0
+    messages = json.loads(saved.read_text())
+    assert [m["role"] for m in messages] == ["system", "user", "assistant", "user", "assistant"]
+    assert (messages[1]["content"], messages[3]["content"]) == ("two\nlines", "one\nmore")
+    assert "there are /clear" in err
+    assert "no message to answer again" in err
+
+
+def test_chat_for_one_turn(monkeypatch, capsys):
+    assert main(["chat", "-st", "-p", "Once upon a time", "-n", "5", "--temp", "0", "-c", "256"]) == 0
+    assert capsys.readouterr().out.strip()
+    say(monkeypatch, "")
+    assert main(["chat", "-n", "5", "-c", "256"]) == 0
+    assert main(["chat", "-st", "-p", "x", "--chat-template", "{{ raise_exception('not me') }}"]) == 1
+    assert "not me" in capsys.readouterr().err
+    assert main(["chat", "-st", "-p", "x", "--chat-template-kwargs", "[1"]) == 1
+    assert "--chat-template-kwargs: expected a JSON object" in capsys.readouterr().err
+
+
+def test_tokenize(monkeypatch, capsys):
+    assert main(["tokenize", "-p", r"a dog\n<|im_end|>", "--show-count"]) == 0
+    out = capsys.readouterr().out
+    assert "-> '<|im_end|>'" in out
+    count = int(out.split("Total number of tokens: ")[1])
+    assert main(["tokenize", "-p", r"a dog\n<|im_end|>", "--ids"]) == 0
+    ids = json.loads(capsys.readouterr().out)
+    assert len(ids) == count
+    assert main(["tokenize", "-p", "<|im_end|>", "--ids", "--no-bos", "--no-parse-special"]) == 0
+    assert 2 not in json.loads(capsys.readouterr().out)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a dog\xff")))
+    assert main(["tokenize", "--stdin", "--ids"]) == 0
+
+
+def test_apply_template(capsys, tmp_path):
+    assert main(["apply-template", "-p", "Hi", "-sys", "Be brief.", "--chat-template", "llama3"]) == 0
+    assert "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>" in capsys.readouterr().out
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps({"messages": USER, "tools": [tool_of("get_weather", "city")], "tool_choice": "required"}))
+    assert main(["apply-template", str(request), "--syntax", "--grammar"]) == 0
+    out = capsys.readouterr().out
+    assert '"kind": "json"' in out
+    assert "root ::=" in out
+    request.write_text("{")
+    assert main(["apply-template", str(request)]) == 1
+    assert "expected JSON" in capsys.readouterr().err
+    assert main(["apply-template"]) == 1
