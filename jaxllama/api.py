@@ -224,8 +224,9 @@ class Model:
             messages: dictionaries with role and content, as OpenAI has them.
             **options: `max_tokens` (-1: no limit), `stop`; `tools`, `tool_choice`, `parallel_tool_calls` as OpenAI has them (the grammar that they imply is
                 `chats.prompt(...).grammar`; it is not applied to the answer yet); `reasoning` ("on", "off", "auto"), `reasoning_budget` in tokens (-1: no
-                limit), `reasoning_format` ("auto", "deepseek", "deepseek-legacy", "none"); `add_generation_prompt`, `continue_final_message`,
-                `chat_template_kwargs`; and sampling parameters as for `stream`.
+                limit) and `reasoning_budget_message`, with which a thought ends that has used it up, `reasoning_format` ("auto", "deepseek",
+                "deepseek-legacy", "none"); `add_generation_prompt`, `continue_final_message`, `chat_template_kwargs`; and sampling parameters as for
+                `stream`.
 
         Yields:
             Dictionaries in the shape of OpenAI's `chat.completion.chunk`; the last one has the reason to stop, the usage and timings.

@@ -128,6 +128,7 @@ def stream_chat(
     stop: str | Sequence[str] = (),
     reasoning_format: str = "auto",
     reasoning_budget: int = -1,
+    reasoning_budget_message: str = "",
     include_usage: bool = True,
     tools: Sequence[Mapping[str, Any]] | None = None,
     tool_choice: Any = None,
@@ -160,7 +161,8 @@ def stream_chat(
     yield chunk({"role": "assistant", "content": None})
     last: Piece | None = None
     made = 0
-    for last in _pieces(model, prompt, reader, max_tokens, [stop] if isinstance(stop, str) else list(stop), reasoning_budget, sampling):
+    stops, budget = [stop] if isinstance(stop, str) else list(stop), (reasoning_budget, reasoning_budget_message)
+    for last in _pieces(model, prompt, reader, max_tokens, stops, budget, sampling):
         made += last.token is not None
         for delta in reader.push(last.text):
             yield chunk(delta)
@@ -182,11 +184,12 @@ def stream_chat(
 
 
 def _pieces(
-    model: Model, prompt: ChatPrompt, reader: AnswerReader, max_tokens: int, stop: Sequence[str], budget: int, sampling: Mapping[str, Any]
+    model: Model, prompt: ChatPrompt, reader: AnswerReader, max_tokens: int, stop: Sequence[str], limit: tuple[int, str], sampling: Mapping[str, Any]
 ) -> Iterator[Piece]:
     """The answer's pieces; where reasoning has used up its budget, it is ended, and the answer goes on from there."""
     shown = model.chats.shown(prompt.syntax)
     start, end = prompt.syntax.reasoning
+    budget, message = limit
     if budget <= 0 or not end:
         yield from model.stream(prompt.ids, n_predict=max_tokens, stop=stop, shown=shown, **sampling)
         return
@@ -195,7 +198,7 @@ def _pieces(
         made += [] if piece.token is None else [piece.token]
         thinking = end not in reader.text + piece.text and (prompt.syntax.opened or start in reader.text + piece.text)
         if piece.reason == "limit" and (max_tokens < 0 or max_tokens > budget):
-            ending = end if thinking else ""
+            ending = message + end if thinking else ""
             yield replace(piece, text=piece.text + ending, reason=None, timings=None)
             more = model.tokenizer.encode(ending, add_special=False, parse_special=True)
             left = max_tokens - budget if max_tokens > 0 else -1

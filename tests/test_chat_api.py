@@ -91,6 +91,8 @@ def test_reasoning_ends_when_its_budget_is_used_up(model):
         cut = model.chat(USER, max_tokens=16, temperature=0, reasoning_budget=5)["choices"][0]["message"]
         assert free["reasoning_content"].startswith(cut["reasoning_content"])
         assert cut["content"]
+        told = model.chat(USER, max_tokens=16, temperature=0, reasoning_budget=5, reasoning_budget_message=" Enough!")["choices"][0]["message"]
+        assert told["reasoning_content"] == cut["reasoning_content"] + " Enough!"
     finally:
         model.chats = Chat(model.tokenizer, model.file.metadata)
 

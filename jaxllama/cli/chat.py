@@ -150,6 +150,7 @@ def run(args: argparse.Namespace) -> int:
         "reasoning": args.reasoning,
         "reasoning_format": args.reasoning_format,
         "reasoning_budget": args.reasoning_budget,
+        "reasoning_budget_message": args.reasoning_budget_message,
         "chat_template_kwargs": template_variables(args),
     }
     system = unescape(args.system) if args.system and args.escape else args.system

@@ -85,6 +85,7 @@ CHAT = (
     Option(("-rea", "--reasoning"), "reasoning", "let the model reason: on, off or auto", default="auto", env="REASONING", metavar="on|off|auto"),
     Option(("--reasoning-format",), "reasoning_format", "auto, deepseek, deepseek-legacy or none", default="auto", env="THINK", metavar="FORMAT"),
     Option(("--reasoning-budget",), "reasoning_budget", "most tokens of reasoning; -1: no limit, 0: none", int, -1, env="THINK_BUDGET"),
+    Option(("--reasoning-budget-message",), "reasoning_budget_message", "ends a thought that has used up its budget", default="", metavar="MESSAGE"),
 )
 COMPILE = (
     Option(("--compile-cache",), "compile_cache", "folder for compiled programs; the user's cache folder by default", metavar="DIR"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from jaxllama.formats.gguf import GGUFError
 from .pretokenizers import PRETOKENIZERS
 from .special import ends_and_types, special_ids, stripping
 from .token_type import TokenType
+
+_log = logging.getLogger(__name__)
 
 MODELS = ("llama", "gpt2", "bert", "t5", "rwkv", "plamo2", "gemma4", "whitespace", "hybriddna")
 _BPE = ("gpt2", "gemma4", "whitespace", "hybriddna")
@@ -79,7 +82,11 @@ class Vocabulary:
         ids = {text: i for i, text in enumerate(tokens)}
         if len(ids) != len(tokens):
             raise read.fail("tokens", "every text once", f"{len(tokens) - len(ids)} repeated")
-        pre = "gemma4" if model == "gemma4" else read.get("pre", "default")
+        pre = "gemma4" if model == "gemma4" else read.get("pre")
+        if pre is None:
+            pre = "default"
+            if model in _BPE:
+                _log.warning("%s does not say how its text is cut into words (tokenizer.ggml.pre): as GPT-2's, so ids may be wrong and answers worse", path)
         if model in _BPE and pre not in PRETOKENIZERS:
             raise read.fail("pre", f"one of {', '.join(PRETOKENIZERS)}", pre)
         merges = read.get("merges", [])

@@ -76,6 +76,7 @@ def test_real_templates_take_every_message(shared_data, name):
         {"role": "tool", "tool_call_id": "call00000", "name": "get_weather", "content": "RE-SULT"},
     ]
     prompt = made.render(messages, tools=TOOLS)
+    assert made.render(messages, tools=TOOLS) == prompt
     if "Mistral" in name:  # this one writes the system's words only before the last message of the user
         prompt += "SYS-TEM"
     for needle in ("SYS-TEM", "QUES-TION", "RE-SULT", "get_weather", "Par"):
@@ -147,6 +148,32 @@ def test_answers(shared_data, name, answer, content, reasoning, calls):
     found = parse(answer, syntax_of(shared_data, name), TOOLS)
     assert (found.content, found.reasoning) == (content, reasoning)
     assert [(c.name, json.loads(c.arguments)) for c in found.calls] == calls
+
+
+_CALLS = "{{% for t in tools or [] %}}{{{{ t | tojson }}}}{{% endfor %}}{{% for m in messages %}}[{{{{ m.role }}}}]{{{{ m.content }}}}{{% for c in m.tool_calls or [] %}}{}{{% endfor %}}\n{{% endfor %}}"
+OTHER_FORMS += [
+    (
+        _CALLS.format("[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}"),
+        '[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]get_weather[ARGS]{"city": "x"}',
+        [("add", {"a": 1}), ("get_weather", {"city": "x"})],
+    ),
+    (
+        _CALLS.format("[TOOL_CALLS]{{ c.function.name }}[CALL_ID]{{ c.id }}[ARGS]{{ c.function.arguments | tojson }}"),
+        '[TOOL_CALLS]add[CALL_ID]abcdefghi[ARGS]{"a": 1}',
+        [("add", {"a": 1})],
+    ),
+    (
+        _CALLS.format("<function={{ c.function.name }}>{{ c.function.arguments | tojson }}</function>"),
+        '<function=add>{"a": 1}</function><function=add>{"a": 2}</function>',
+        [("add", {"a": 1}), ("add", {"a": 2})],
+    ),
+    (
+        _CALLS.format("<｜tool▁call▁begin｜>{{ c.function.name }}<｜tool▁sep｜>{{ c.function.arguments | tojson }}<｜tool▁call▁end｜>"),
+        '<｜tool▁call▁begin｜>add<｜tool▁sep｜>{"a": 1}<｜tool▁call▁end｜>',
+        [("add", {"a": 1})],
+    ),
+    (_CALLS.format("<invented>{{ c.function | tojson }}</invented>"), '<invented>{"name": "add", "arguments": {"a": 1}}</invented>', [("add", {"a": 1})]),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("source", "answer", "calls"), OTHER_FORMS)
@@ -342,6 +369,8 @@ def test_bos_is_written_once(shared_data):
         ("{% if %}", "wrong in line 1"),
         ("{{ raise_exception('no') }}", "^no$"),
         ("{{ 1 + 'a' }}", "TypeError"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "calls itself without end"),
+        ("x" * 300_000, "characters, 262144 are allowed"),
     ],
 )
 def test_hostile_templates(source, message):

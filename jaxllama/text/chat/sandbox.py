@@ -22,6 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 SECONDS = 0.8
 MOST_TEXT = 2**24  # characters of any value
 MOST_STEPS = 300_000
+MOST_SOURCE = 2**18  # characters of a template; compiling takes time too
 _WIDE = 10_000  # the widest field that a template may ask for
 _PADDING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 
@@ -219,6 +220,8 @@ class Template:
         found: list[str] = []
         size = 0
         try:
+            if len(self.source) > MOST_SOURCE:
+                raise TemplateError(f"the chat template has {len(self.source)} characters, {MOST_SOURCE} are allowed")
             if self._compiled is None:
                 self._env = _environment(self._now)
                 self._compiled = self._env.from_string(self.source)
