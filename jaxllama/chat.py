@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .api import Model, Piece
 
 _FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length"}
+_PROMPT_OPTIONS = frozenset("tools tool_choice parallel_tool_calls add_generation_prompt continue_final_message chat_template_kwargs".split())
 _HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
 
 
@@ -129,29 +130,15 @@ def stream_chat(
     reasoning_format: str = "auto",
     reasoning_budget: int = -1,
     reasoning_budget_message: str = "",
-    include_usage: bool = True,
-    tools: Sequence[Mapping[str, Any]] | None = None,
-    tool_choice: Any = None,
-    parallel_tool_calls: bool = True,
     reasoning: str = "auto",
-    add_generation_prompt: bool = True,
-    continue_final_message: bool | str = False,
-    chat_template_kwargs: Mapping[str, Any] | None = None,
-    **sampling: Any,
+    include_usage: bool = True,
+    **options: Any,
 ) -> Iterator[dict[str, Any]]:
     """Answer messages, piece by piece; see `Model.stream_chat`."""
     if reasoning_format not in FORMATS:
         raise MessageError(f"reasoning_format: expected one of {', '.join(FORMATS)}, found {reasoning_format!r}")
-    prompt = model.chats.prompt(
-        messages,
-        tools=tools,
-        tool_choice=tool_choice,
-        parallel_tool_calls=parallel_tool_calls,
-        reasoning="off" if reasoning_budget == 0 and reasoning == "auto" else reasoning,
-        add_generation_prompt=add_generation_prompt,
-        continue_final_message=continue_final_message,
-        chat_template_kwargs=chat_template_kwargs,
-    )
+    reasoning = "off" if reasoning_budget == 0 and reasoning == "auto" else reasoning
+    prompt = model.chats.prompt(messages, reasoning=reasoning, **{name: options.pop(name) for name in _PROMPT_OPTIONS & options.keys()})
     reader = AnswerReader(prompt.syntax, prompt.tools, reasoning_format=reasoning_format, calls=bool(prompt.tools))
     head = {"id": "chatcmpl-" + secrets.token_hex(12), "object": "chat.completion.chunk", "created": int(time.time()), "model": model.name}
 
@@ -162,7 +149,7 @@ def stream_chat(
     last: Piece | None = None
     made = 0
     stops, budget = [stop] if isinstance(stop, str) else list(stop), (reasoning_budget, reasoning_budget_message)
-    for last in _pieces(model, prompt, reader, max_tokens, stops, budget, sampling):
+    for last in _pieces(model, prompt, reader, max_tokens, stops, budget, options):
         made += last.token is not None
         for delta in reader.push(last.text):
             yield chunk(delta)

@@ -129,19 +129,9 @@ class ChatTemplate:
             thinking=thoughts[0] != thoughts[1],
         )
 
-    def render(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool | str = False,
-        **variables: Any,
-    ) -> str:
-        """The prompt, without marks: for looking at. `render_marked` is what a model is given."""
-        return unmark(
-            self.render_marked(messages, tools=tools, add_generation_prompt=add_generation_prompt, continue_final_message=continue_final_message, **variables)
-        )
+    def render(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        """The prompt, without marks: for looking at. `render_marked`, which takes the same options, is what a model is given."""
+        return unmark(self.render_marked(messages, **options))
 
     def render_marked(
         self,
