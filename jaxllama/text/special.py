@@ -28,6 +28,7 @@ FIM_TEXTS = {
     "fim_sep": ("<|file_sep|>",),
 }
 _HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")  # part of an answer in gpt-oss, so they are always shown
+STRUCTURE = (*_HARMONY, "<|end|>")  # user-defined then, but nothing that a message may bring along
 _END_NAMES = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 # The names of special tokens and the keys of their ids; the file format spells it "seperator". Files of 2023 say "prefix" for the FIM tokens.
 ID_KEYS = {

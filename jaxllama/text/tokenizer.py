@@ -11,7 +11,7 @@ from jaxllama.formats.gguf import GGUFError, open_gguf
 from . import bpe, plamo2, rwkv, spm, unigram, wordpiece
 from .chat.marks import unmark
 from .pretokenizers import PRETOKENIZERS
-from .special import Fragment, Partition
+from .special import STRUCTURE, Fragment, Partition
 from .stream import StreamDecoder
 from .token_type import TokenType
 from .vocabulary import Vocabulary
@@ -60,6 +60,8 @@ class Tokenizer:
             special: Partition(vocabulary.tokens, sorted([*user, *(self._hidden if special else ())]), vocabulary.left, vocabulary.right)
             for special in (False, True)
         }
+        self._structure = frozenset(i for i in user if vocabulary.tokens[i] in STRUCTURE)
+        self._brought = Partition(vocabulary.tokens, [i for i in user if i not in self._structure], vocabulary.left, vocabulary.right)
 
     @classmethod
     def from_gguf(cls, path: str | Path) -> Tokenizer:
@@ -113,7 +115,7 @@ class Tokenizer:
         """
         v, fragments = self.vocabulary, []
         for fragment in self._partition[True](prompt.encode("utf-8", "replace").decode()):
-            fragments += [fragment] if isinstance(fragment, int) else self._partition[False](unmark(fragment))
+            fragments += [fragment] if isinstance(fragment, int) else self._brought(unmark(fragment))
         ids = self._ids(fragments)
         if v.add_bos and v.model not in ("rwkv", "plamo2") and self.bos is not None and ids[:1] != [self.bos]:
             ids = [self.bos, *ids]
@@ -164,8 +166,8 @@ class Tokenizer:
         return self._hidden
 
     def special_texts(self) -> list[str]:
-        """The texts of all tokens that the encoding of a prompt finds in it."""
-        return [self.vocabulary.tokens[i] for i in sorted(self._hidden)]
+        """The texts of all tokens that a prompt's template may write, and a message in it may not."""
+        return [self.vocabulary.tokens[i] for i in sorted(self._hidden | self._structure)]
 
     def stream(self, *, special: bool = False, shown: Container[int] = ()) -> StreamDecoder:
         """A decoder for tokens that come one by one, as the continuation of a text; with the control tokens in `shown`, or all if `special`."""

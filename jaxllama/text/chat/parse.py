@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .partial_json import Invalid, Span, scan
-from .syntax import FUNCTIONARY, GEMMA, HARMONY, JSON, NAMED, TAGGED, AnswerSyntax, ToolSyntax
+from .syntax import FUNCTIONARY, GEMMA, GENERIC, HARMONY, JSON, NAMED, TAGGED, AnswerSyntax, ToolSyntax
 
 FORMATS = ("auto", "deepseek", "deepseek-legacy", "none")
 
@@ -66,7 +66,8 @@ def parse(
     if syntax.tools.kind == FUNCTIONARY:
         _functionary(syntax.prefix + rest, final, found)
     elif calls:
-        _content_and_calls(rest, syntax.tools, tools, final, found)
+        form = GENERIC if syntax.generic and rest.lstrip().startswith("{") else syntax.tools
+        _content_and_calls(rest, form, tools, final, found)
     else:
         found.content = _held(rest, "", final)
     if reasoning_format == "deepseek-legacy":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from ..special import END_TEXTS
@@ -115,12 +116,14 @@ class AnswerSyntax:
         reasoning: around reasoning; empty for none.
         opened: the prompt ends inside reasoning.
         prefix: what the prompt has already written of the answer's first call or channel.
+        generic: the prompt has described calls as JSON of our own, because the template knows no tools; such calls are read too.
     """
 
     tools: ToolSyntax
     reasoning: tuple[str, str] = ("", "")
     opened: bool = False
     prefix: str = ""
+    generic: bool = False
 
 
 def answer_syntax(template: ChatTemplate, prompt: str = "") -> AnswerSyntax:
@@ -135,9 +138,10 @@ def answer_syntax(template: ChatTemplate, prompt: str = "") -> AnswerSyntax:
     opened = bool(reasoning[0]) and tail.endswith(reasoning[0])
     closed = bool(reasoning[1]) and tail.endswith(reasoning[1])
     prefix = ">>>" if tools.kind == FUNCTIONARY and tail.endswith(">>>") else ""
-    return AnswerSyntax(tools, ("", "") if closed else reasoning, opened, prefix)
+    return AnswerSyntax(tools, ("", "") if closed else reasoning, opened, prefix, not template.caps.tools)
 
 
+@lru_cache(maxsize=64)
 def tool_syntax(template: ChatTemplate) -> ToolSyntax:
     """How a model with this template writes calls; JSON of our own where the template knows no calls."""
     for text, syntax in _FAMILIES[:3]:
