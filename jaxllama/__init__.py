@@ -13,7 +13,7 @@ from .environment import prefer_wide_vectors, use_compilation_cache
 prefer_wide_vectors()  # before anything imports jax
 
 # ruff: noqa: E402
-from .api import Model, Piece, Result, load
+from .api import Kept, Model, Piece, Result, load
 from .decode import (
     ContextFull,
     Sampling,
@@ -44,6 +44,7 @@ __all__ = [
     "DecodeState",
     "GGUFError",
     "ImportanceMatrix",
+    "Kept",
     "Model",
     "Piece",
     "QTensor",

@@ -165,7 +165,9 @@ class Model:
             rows.append(np.asarray(found[0, : counts[0]]))
         return np.concatenate(rows)
 
-    def stream(self, prompt: Prompt, *, n_predict: int = 128, stop: Sequence[str] = (), shown: Container[int] = (), **sampling: Any) -> Iterator[Piece]:
+    def stream(
+        self, prompt: Prompt, *, n_predict: int = 128, stop: Sequence[str] = (), shown: Container[int] = (), kept: Kept | None = None, **sampling: Any
+    ) -> Iterator[Piece]:
         """Generate, piece by piece.
 
         Args:
@@ -173,6 +175,7 @@ class Model:
             n_predict: most tokens to generate; -1 until the model ends or the context is full.
             stop: strings that end the generation; they are not part of the text.
             shown: control tokens that the text shows.
+            kept: what generations leave behind for each other: where a prompt begins like the one before and its answer, only what is new is read.
             **sampling: `temperature`, `top_k`, `top_p`, `min_p`, `seed` (-1 or None for a random one), `ignore_eos`; llama.cpp's defaults.
 
         Yields:
@@ -181,7 +184,7 @@ class Model:
         Raises:
             ContextFull: the prompt does not fit `n_ctx`.
         """
-        for _, piece in self._stream([prompt], n_predict, stop, self.sampling(1, **sampling), shown):
+        for _, piece in self._stream([prompt], n_predict, stop, self.sampling(1, **sampling), shown, kept):
             yield piece
 
     @overload
@@ -244,26 +247,60 @@ class Model:
             seed = [secrets.randbits(32) for _ in range(slots)]
         return make_sampling(slots, seed=seed, ignore_end=ignore_eos, **parameters)
 
-    def prefill(self, prompts: Sequence[Prompt]) -> Session:
-        """Read prompts into a new state, one a slot; the session has the state and the logits after each prompt."""
+    def prefill(self, prompts: Sequence[Prompt], *, kept: Session | None = None) -> Session:
+        """Read prompts, one a slot; the session has the state and the logits after each prompt.
+
+        Args:
+            kept: a session of one slot of this model, whose tokens need not be read again where the only prompt begins with them; it is used up.
+        """
         ids = [self.encode(p) for p in prompts]
-        return prefill_prompts(self.params, ids, config=self.config, programs=self.programs, n_ctx=self.n_ctx, n_batch=self.n_batch, cache_type=self.cache_type)
+        sizes = {"n_ctx": self.n_ctx, "n_batch": self.n_batch, "cache_type": self.cache_type}
+        return prefill_prompts(self.params, ids, config=self.config, programs=self.programs, kept=kept, **sizes)
 
     def _stream(
-        self, prompts: Sequence[Prompt], n_predict: int, stop: Sequence[str], sampling: Sampling, shown: Container[int] = ()
+        self,
+        prompts: Sequence[Prompt],
+        n_predict: int,
+        stop: Sequence[str],
+        sampling: Sampling,
+        shown: Container[int] = (),
+        kept: Kept | None = None,
     ) -> Iterator[tuple[int, Piece]]:
         if n_predict == 0 or n_predict < -1:
             raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
-        session = self.prefill(prompts)
+        session = self.prefill(prompts, kept=kept.take() if kept is not None else None)
         writers = [_Writer(self.tokenizer, stop, shown) for _ in prompts]
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
         made = stream_tokens(self.params, session, sampling, end=self.end, limits=limits, config=self.config, programs=self.programs)
-        for step in made:
-            for slot, writer in enumerate(writers):
-                for piece in writer.take(step.tokens[slot], step.logprobs[slot], step.reasons[slot], session.timings):
-                    yield slot, piece
-            if all(writer.finished for writer in writers):
-                return
+        try:
+            for step in made:
+                for slot, writer in enumerate(writers):
+                    for piece in writer.take(step.tokens[slot], step.logprobs[slot], step.reasons[slot], session.timings):
+                        yield slot, piece
+                if all(writer.finished for writer in writers):
+                    break
+        except GeneratorExit:  # nobody wants more; the session is whole. After anything else it may not be
+            if kept is not None:
+                kept.session = session
+            raise
+        if kept is not None:
+            kept.session = session
+
+
+@dataclass
+class Kept:
+    """What generations of one model leave behind for each other, one after the other.
+
+    Attributes:
+        session: of the last one; None before the first, while one runs, and after an error.
+    """
+
+    session: Session | None = None
+
+    def take(self) -> Session | None:
+        """The session, which nobody else may use then."""
+        found, self.session = self.session, None
+        return found
 
 
 class _Writer:

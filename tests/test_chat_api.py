@@ -12,6 +12,7 @@ import pytest
 import jaxllama
 from jaxllama.chat import Chat
 from jaxllama.cli.main import main
+from jaxllama.decode import generate
 from jaxllama.llama import Llama
 from jaxllama.text.chat.messages import MessageError
 from jaxllama.text.chat.template import tool_of
@@ -95,6 +96,31 @@ def test_reasoning_ends_when_its_budget_is_used_up(model):
         assert told["reasoning_content"] == cut["reasoning_content"] + " Enough!"
     finally:
         model.chats = Chat(model.tokenizer, model.file.metadata)
+
+
+def test_a_conversation_reads_only_what_is_new(model, monkeypatch):
+    """With and without what the turn before has left behind: the same text."""
+    kept = jaxllama.Kept()
+    messages = list(USER)
+    for turn in range(3):
+        fresh = model.chat(messages, max_tokens=12, temperature=0)
+        again = model.chat(messages, max_tokens=12, temperature=0, kept=kept)
+        assert again["choices"] == fresh["choices"]
+        assert (again["timings"]["prompt_n"] < fresh["timings"]["prompt_n"] // 2) == (turn > 0)
+        messages += [again["choices"][0]["message"], {"role": "user", "content": "And then?"}]
+    stream = model.stream("Once upon a time", temperature=0, kept=kept)
+    next(stream)
+    stream.close()  # what was begun is kept as well
+    whole = model.generate("Once upon a time, there was", n_predict=8, temperature=0).text
+    assert "".join(p.text for p in model.stream("Once upon a time, there was", n_predict=8, temperature=0, kept=kept)) == whole
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generate, "_dispatch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(model.stream("Once", temperature=0, kept=kept))
+    assert kept.session is None  # its state may be gone
 
 
 def test_embeddings(model):

@@ -38,7 +38,10 @@ class Conversation:
     """The messages so far, and answers to them."""
 
     def __init__(self, model: Model, options: dict[str, Any], system: str | None, *, colour: bool):
-        self.model, self.options, self.colour = model, options, colour
+        from jaxllama import Kept
+
+        self.model, self.colour = model, colour
+        self.options: dict[str, Any] = options | {"kept": Kept()}
         self.messages: list[dict[str, Any]] = []
         self.system(system)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,7 @@ class Session:
     state: DecodeState
     logits: jax.Array  # f32[B, V], after the last token of each slot
     timings: Timings = field(default_factory=Timings)
+    tokens: list[list[int]] = field(default_factory=list)  # all that each slot has read and made; what is beyond its position is not in the cache yet
 
 
 def prefill_prompts(
@@ -72,8 +73,12 @@ def prefill_prompts(
     n_ctx: int,
     n_batch: int = 512,
     cache_type: str = "f16",
+    kept: Session | None = None,
 ) -> Session:
     """Read prompts of any lengths, one a slot, in chunks.
+
+    Args:
+        kept: of one slot, with the same sizes: what its cache and the only prompt have in common is not read again. It is used up.
 
     Raises:
         ContextFull: a prompt has more than `n_ctx` tokens.
@@ -86,16 +91,27 @@ def prefill_prompts(
         raise ValueError("a prompt needs at least one token")
     slots = len(prompts)
     padding = bucket_for(min(n_ctx, n_batch), n_batch)  # of the largest chunk there can be, whatever this prompt's length: the loop compiles for this size
-    state = init_state(config, slots, n_ctx=n_ctx, padding=padding, cache_type=cache_type)
+    if kept is None:
+        state, unread = init_state(config, slots, n_ctx=n_ctx, padding=padding, cache_type=cache_type), prompts
+    else:
+        common = _in_common(kept, prompts[0])
+        state, unread = replace(kept.state, positions=jnp.full(1, common, jnp.int32)), [prompts[0][common:]]
     compiled, start = programs.seconds, time.perf_counter()
     logits = None
-    for tokens, counts in padded_chunks(prompts, n_batch):
+    for tokens, counts in padded_chunks(unread, n_batch):
         new, state = programs(jit_prefill, params, state, jnp.asarray(tokens), jnp.asarray(counts), config=config)
         logits = new if logits is None else jnp.where(jnp.asarray(counts > 0)[:, None], new, logits)
     assert logits is not None
     jax.block_until_ready(logits)
     seconds = time.perf_counter() - start - (programs.seconds - compiled)
-    return Session(state, logits, Timings(prompt_tokens=sum(map(len, prompts)), prompt_seconds=seconds))
+    return Session(state, logits, Timings(prompt_tokens=sum(map(len, unread)), prompt_seconds=seconds), [list(p) for p in prompts])
+
+
+def _in_common(kept: Session, prompt: Sequence[int]) -> int:
+    """How many of a prompt's first tokens are in the cache; never all of them, since the last one's logits are wanted."""
+    cached = kept.tokens[0][: int(kept.state.positions[0])]
+    same = next((n for n, (a, b) in enumerate(zip(cached, prompt, strict=False)) if a != b), min(len(cached), len(prompt)))
+    return min(same, len(prompt) - 1)
 
 
 def stream_tokens(
@@ -113,6 +129,7 @@ def stream_tokens(
         raise ValueError(f"limits must be at least 1, not {list(limits)}")
     run, logprobs = programs(jit_begin, session.logits, session.state, sampling, end, jnp.asarray(limits, jnp.int32))
     first = np.asarray(run.token)
+    _remember(session, [[int(t)] for t in first])
     yield Tokens([[int(t)] for t in first], [[float(p)] for p in np.asarray(logprobs)], [Stop(int(r)) for r in np.asarray(run.reason)])
     steps, timings = 1, session.timings
     while (np.asarray(run.reason) == Stop.RUNNING).any():
@@ -124,11 +141,18 @@ def stream_tokens(
         timings.decode_tokens += int(counts.sum())
         steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(seconds, 1e-6), 1, LOOP_TOKENS))
         tokens, logprobs = np.asarray(emitted.tokens), np.asarray(emitted.logprobs)
+        made = [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)]
+        _remember(session, made)
         yield Tokens(
-            [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)],
+            made,
             [row[:n].tolist() for row, n in zip(logprobs, counts, strict=True)],
             [Stop(int(r)) for r in np.asarray(run.reason)],
         )
+
+
+def _remember(session: Session, made: Sequence[Sequence[int]]) -> None:
+    for tokens, new in zip(session.tokens, made, strict=True):
+        tokens.extend(new)
 
 
 def _dispatch(
