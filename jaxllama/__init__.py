@@ -31,6 +31,7 @@ from .decode import (
 from .evaluate import importance_matrix, perplexity
 from .formats.gguf import GGUFError, open_gguf, parse_overrides
 from .formats.importance import ImportanceMatrix, read_importance, write_importance
+from .grammar import Grammar, GrammarError
 from .hub import embedded_model
 from .models import Config, DecodeState, forward, init_state, load_params, read_config
 from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, to_blocks
@@ -43,6 +44,8 @@ __all__ = [
     "ContextFull",
     "DecodeState",
     "GGUFError",
+    "Grammar",
+    "GrammarError",
     "ImportanceMatrix",
     "Kept",
     "Model",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from . import apply_template, bench, chat, imatrix, inspect, perplexity, quantize, run, tokenize
+from . import apply_template, bench, chat, grammar, imatrix, inspect, perplexity, quantize, run, tokenize
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="jaxllama", description="llama.cpp's job, done as a JAX program", allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="show the version")
     commands = parser.add_subparsers(metavar="VERB")
-    for verb in (run, chat, tokenize, apply_template, quantize, imatrix, perplexity, bench, inspect):
+    for verb in (run, chat, tokenize, apply_template, grammar, quantize, imatrix, perplexity, bench, inspect):
         verb.add_parser(commands)
     args = parser.parse_args(arguments)
     if args.version:

@@ -41,6 +41,7 @@ class ToolSyntax:
         name_prefix, name_suffix: around the name, not part of it; the suffix is a regular expression.
         id_end: after a call's id, which then stands between its name and its arguments.
         keys: of name, arguments and id in objects; an id may be missing.
+        order: the keys that objects have, in order.
         wrapper: a key whose value is the list of calls.
         bare: an answer that begins with such JSON is a call, without any marker.
     """
@@ -58,6 +59,7 @@ class ToolSyntax:
     key_end: str = ""
     value_end: str = ""
     keys: tuple[str, str, str] = ("name", "arguments", "id")
+    order: tuple[str, ...] = ("name", "arguments")
     listed: bool = False
     wrapper: str = ""
     bare: bool = False
@@ -69,7 +71,7 @@ class ToolSyntax:
 
 
 GENERIC = ToolSyntax(JSON, wrapper="tool_calls", bare=True)
-_LLAMA3 = ToolSyntax(JSON, keys=("name", "parameters", "id"), bare=True)
+_LLAMA3 = ToolSyntax(JSON, keys=("name", "parameters", "id"), order=("name", "parameters"), bare=True)
 # A text in the template -> the form; for families whose templates do not write calls, or not in the form in which the model does.
 _FAMILIES: tuple[tuple[str, ToolSyntax], ...] = (
     ("<|channel|>", ToolSyntax(HARMONY)),
@@ -245,7 +247,8 @@ def _json_syntax(template: ChatTemplate, one: str, span: Span) -> ToolSyntax | N
         return None
     id_ = next((k for k in ("id", "tool_call_id", "call_id") if k in call), "id")
     before, after = one[: span.start], one[span.end :]
-    found = ToolSyntax(JSON, keys=(name, arguments, id_), listed=listed, wrapper=wrapper)
+    keys = name, arguments, id_
+    found = ToolSyntax(JSON, keys=keys, order=tuple(k for k in call if k in keys), listed=listed, wrapper=wrapper)
     if not before.strip():
         return replace(found, bare=True)
     if listed:

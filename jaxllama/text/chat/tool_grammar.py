@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ def tool_grammar(syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], choice:
     if syntax.call_end:
         one += f" {ws} {literal(syntax.call_end)}"
     if syntax.listed or syntax.wrapper:
-        several = f'"[" {ws} {one} ("," {ws} {one})* "]"' if parallel else f'"[" {ws} {one} "]"'
+        several = f'"[" {ws} {one} ("," {ws} {one})* {ws} "]"' if parallel else f'"[" {ws} {one} {ws} "]"'
         body = several if not syntax.wrapper else f'"{{" {ws} {literal(chr(34) + syntax.wrapper + chr(34))} ":" {ws} {several} {ws} "}}"'
     else:
         body = f"{one} ({ws} {one})*" if parallel and not syntax.bare else one
@@ -71,9 +72,9 @@ def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any]) -> str:
         return rules.add(f"{name}-call", _tagged(rules, syntax, name, schema))
     arguments = Converter(rules, schema).convert(schema, f"{name}-arguments", f"{name}.parameters")
     if syntax.kind == JSON:
-        name_key, arguments_key, _ = (literal(f'"{k}"') for k in syntax.keys)
-        quoted = literal(f'"{name}"')
-        return rules.add(f"{name}-call", f'"{{" space {name_key} ":" space {quoted} "," space {arguments_key} ":" space {arguments} "}}"')
+        values = dict(zip(syntax.keys, (literal(f'"{name}"'), arguments, r'"\"" [a-zA-Z0-9_.:-]{1,64} "\""'), strict=True))
+        members = ' "," space '.join(f'{literal(json.dumps(key))} ":" space {values[key]}' for key in syntax.order)
+        return rules.add(f"{name}-call", f'"{{" space {members} space "}}"')
     if syntax.kind == HARMONY:
         return rules.add(f"{name}-call", f"{literal(f'<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>')} {arguments}")
     if syntax.kind == FUNCTIONARY:

@@ -1,0 +1,62 @@
+"""`Grammar`: what a text may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from .json_schema import json_schema_to_gbnf
+from .matcher import Matcher, Place, first_error
+from .nodes import Rules
+from .reader import read_gbnf
+
+
+class Grammar:
+    """A grammar, read and checked.
+
+    Attributes:
+        text: GBNF.
+        rules: its rules by name.
+    """
+
+    def __init__(self, text: str, rules: Rules):
+        self.text, self.rules = text, rules
+
+    @classmethod
+    def from_gbnf(cls, text: str, tokenize: Callable[[str], Sequence[int]] | None = None) -> Grammar:
+        """Read GBNF.
+
+        Args:
+            tokenize: ids of a text with special tokens in it, for grammars that name tokens by their text.
+
+        Raises:
+            GrammarError: the grammar is wrong; the text says where.
+        """
+        return cls(text, read_gbnf(text, tokenize))
+
+    @classmethod
+    def from_json_schema(cls, schema: Mapping[str, Any]) -> Grammar:
+        """The JSON that a schema describes.
+
+        Raises:
+            SchemaError: the schema says what a grammar cannot.
+        """
+        return cls.from_gbnf(json_schema_to_gbnf(schema))
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """Follows texts through the grammar, exactly and slowly."""
+        return Matcher(self.rules)
+
+    def accepts(self, text: str) -> bool:
+        """Whether the grammar allows a text, from its beginning to its end."""
+        return self.refused_at(text) is None
+
+    def refused_at(self, text: str) -> int | None:
+        """How many characters are allowed before one is refused (all of them where the text is only unfinished); None where the text is accepted."""
+        return first_error(self.matcher, text)
+
+    def place(self, text: str) -> Place:
+        """Where a text leads; empty where it is refused."""
+        return self.matcher.advance(self.matcher.start, text)
