@@ -49,15 +49,26 @@ class ChatPrompt:
         ids: the prompt.
         text: the same, to look at.
         syntax: what an answer looks like.
-        tools: the tools, checked.
-        grammar: what the choice of tools implies; None where the answer is free.
+        tools: the tools that the model sees, checked.
+        choice: "auto", "none", "required" or the name of one.
+        parallel: several calls are allowed.
     """
 
     ids: list[int]
     text: str
     syntax: AnswerSyntax
     tools: list[dict[str, Any]]
-    grammar: ToolGrammar | None
+    choice: str
+    parallel: bool
+
+    @property
+    def grammar(self) -> ToolGrammar | None:
+        """What the choice of tools implies; None where the answer is free.
+
+        Raises:
+            SchemaError: the schema of a tool says what a grammar cannot.
+        """
+        return tool_grammar(self.syntax.tools, self.tools, self.choice, parallel=self.parallel)
 
 
 class Chat:
@@ -108,9 +119,8 @@ class Chat:
             messages, tools=shown, add_generation_prompt=add_generation_prompt, continue_final_message=continue_final_message, **variables
         )
         syntax = answer_syntax(template, marked)
-        grammar = tool_grammar(syntax.tools, shown, choice, parallel=parallel_tool_calls) if shown else None
         ids = self._tokenizer.encode_prompt(marked)
-        return ChatPrompt(ids, self._tokenizer.decode(ids, unparse_special=True), syntax, shown, grammar)
+        return ChatPrompt(ids, self._tokenizer.decode(ids, unparse_special=True), syntax, shown, choice, parallel_tool_calls)
 
     def shown(self, syntax: AnswerSyntax) -> frozenset[int]:
         """Special tokens that are part of answers, and so must appear in their text."""

@@ -13,6 +13,7 @@ import jaxllama
 from jaxllama.chat import Chat
 from jaxllama.cli.main import main
 from jaxllama.decode import generate
+from jaxllama.grammar import SchemaError
 from jaxllama.llama import Llama
 from jaxllama.text.chat.messages import MessageError
 from jaxllama.text.chat.template import tool_of
@@ -80,6 +81,14 @@ def test_tools_reach_the_prompt_and_imply_a_grammar(model):
     assert prompt.grammar.trigger is None
     assert "get-weather-call" in prompt.grammar.text
     assert model.chats.prompt(USER, tools=[tool_of("get_weather", "city")], tool_choice="none").grammar is None
+
+
+def test_a_schema_that_no_grammar_can_say_is_no_reason_not_to_answer(model):
+    tool = tool_of("wait", "seconds")
+    tool["function"]["parameters"]["properties"]["seconds"] = {"type": "number", "minimum": 1}
+    assert model.chat(USER, tools=[tool], max_tokens=3)["choices"]
+    with pytest.raises(SchemaError, match=r"seconds\.minimum"):
+        _ = model.chats.prompt(USER, tools=[tool]).grammar
 
 
 def test_reasoning_ends_when_its_budget_is_used_up(model):
