@@ -134,6 +134,8 @@ ANSWERS = [
     ("microsoft-Phi-3.5-mini-instruct", '{"tool_calls": [{"name": "add", "arguments": {"a": 1}}, {"name": "add", "arguments": {"a": 2}}]}', "", "", [("add", {"a": 1}), ("add", {"a": 2})]),
     ("microsoft-Phi-3.5-mini-instruct", "Just { words }.", "Just { words }.", "", []),
     ("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", '{"tool_calls": [{"name": "add", "arguments": {"a": 1}}]}', "", "", [("add", {"a": 1})]),
+    ("Qwen-Qwen2.5-7B-Instruct", "Look: <tool_call>\n5\n</tool_call> and so on", "Look: <tool_call>\n5\n</tool_call> and so on", "", []),
+    ("Qwen-Qwen2.5-7B-Instruct", "Look: <tool_call>no JSON", "Look: <tool_call>no JSON", "", []),
     ("google-gemma-2-2b-it", "Words with <tool_call> in them", "Words with <tool_call> in them", "", []),
 ]  # fmt: skip
 OTHER_FORMS = [
@@ -220,6 +222,18 @@ def test_any_split_gives_the_same(shared_data, data):
     assert letters == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
 
 
+@settings(max_examples=300)
+@given(data=st.data())
+def test_spliced_answers_stream_as_they_read(shared_data, data):
+    """Answers cut in the middle and gone on with otherwise: whatever it means, a stream says the same."""
+    name, one, *_ = data.draw(st.sampled_from(ANSWERS))
+    other = data.draw(st.sampled_from([a for n, a, *_ in ANSWERS if n == name] + ["", "x", " }", "</tool_call>", '"}', "\n"]))
+    text = one[: data.draw(st.integers(0, len(one)))] + other[data.draw(st.integers(0, len(other))) :]
+    syntax = syntax_of(shared_data, name)
+    whole = parse(text, syntax, TOOLS)
+    assert added_up(AnswerReader(syntax, TOOLS), list(text)) == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
+
+
 @settings(max_examples=150)
 @given(st.text(alphabet='<>tool_ca/{}[]":,1 \n', max_size=60), st.integers(0, 60))
 def test_whatever_a_model_writes(shared_data, text, cut):
@@ -242,6 +256,14 @@ def test_json_in_pieces(value):
         assert part is None or part.end is None or json.loads(text[: part.end]) is not None or text == "null"
     with pytest.raises(Invalid):
         scan("}" + text)
+
+
+def test_arguments_that_are_no_json_are_shown(shared_data):
+    syntax = syntax_of(shared_data, "moonshotai-Kimi-K2")
+    answer = "<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>{a: 1}<|tool_call_end|><|tool_calls_section_end|>"
+    (call,) = parse(answer, syntax, TOOLS).calls
+    assert (call.name, call.arguments) == ("add", "{a: 1}")
+    assert added_up(AnswerReader(syntax, TOOLS), list(answer))[2] == [("add", "{a: 1}")]
 
 
 def test_reasoning_formats(shared_data):

@@ -136,23 +136,34 @@ def _bare(text: str, syntax: ToolSyntax, final: bool, found: Parsed) -> None:
     if text[at : at + 1] not in "{[":
         found.content = text if final else text.rstrip()
         return
+    while True:
+        span, bad = _scanned(text, at)
+        made = None if span is None else _objects(text[:bad], span, syntax)
+        if span is None or (bad is None and span.end is None and (made or _undecided(span, syntax, final))):
+            found.calls += made or []
+            return
+        if not made:
+            found.content = _held(text[at:] if found.calls else text, "", final)
+            return
+        found.calls += made
+        if bad is not None or span.end is None:
+            found.content = _held(text[bad:], "", final) if bad is not None else ""
+            return
+        at = span.end + (text[span.end : span.end + 1] == ";")
+
+
+def _undecided(span: Span, syntax: ToolSyntax, final: bool) -> bool:
+    """Whether an object that is being written may still become a call."""
+    known = {"type", "function", "name", "arguments", "parameters", syntax.wrapper, *syntax.keys}
+    return not final and not set(span.members or ()) - known
+
+
+def _scanned(text: str, at: int) -> tuple[Span | None, int | None]:
+    """The value that begins at a place, whole or not; and where it stops being JSON, if it does."""
     try:
-        while (span := scan(text, at)) is not None:
-            made = _objects(text, span, syntax)
-            if made is None:
-                known = {"type", "function", "name", "arguments", "parameters", syntax.wrapper, *syntax.keys}
-                if not final and span.end is None and not set(span.members or ()) - known:
-                    return  # a name may still come
-                raise Invalid("no call")
-            found.calls += made
-            if span.end is None:
-                return
-            at = span.end
-            if text[at : at + 1] == ";":
-                at += 1
-    except Invalid:
-        rest = text[at:] if found.calls else text
-        found.content = rest if final else rest.rstrip()
+        return scan(text, at), None
+    except Invalid as error:
+        return error.span, error.at
 
 
 def _objects(text: str, span: Span, syntax: ToolSyntax) -> list[Call] | None:
@@ -165,7 +176,8 @@ def _objects(text: str, span: Span, syntax: ToolSyntax) -> list[Call] | None:
             return []
     if span.items is not None:
         made = [_object(text, item, syntax) for item in span.items]
-        return None if any(m is None for m in made[:-1]) or (made and made[-1] is None and span.end is not None) else [m for m in made if m is not None]
+        wrong = any(m is None for m in made[:-1]) or (made and made[-1] is None and span.end is not None)
+        return None if wrong else [m for m in made if m is not None]
     one = _object(text, span, syntax)
     return None if one is None else [one]
 
@@ -185,7 +197,7 @@ def _object(text: str, span: Span, syntax: ToolSyntax) -> Call | None:
     arguments = members.get(arguments_key) or members.get("arguments") or members.get("parameters")
     if arguments is None:
         found.arguments = "{}" if span.end is not None else ""
-    elif text[arguments.start] == '"':  # arguments as a JSON text
+    elif text[arguments.start : arguments.start + 1] == '"':  # arguments as a JSON text
         found.arguments = json.loads(arguments.text(text)) if arguments.end is not None else ""
     else:
         found.arguments = arguments.text(text)
@@ -226,15 +238,16 @@ def _space(text: str, at: int) -> int:
 
 
 def _read_json(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], final: bool, found: Parsed) -> int | None:
-    try:
-        span = scan(text, at)
-    except Invalid:
-        found.content += text[at:] if final else ""
+    span, bad = _scanned(text, at)
+    made = None if span is None else _objects(text[:bad], span, syntax)
+    if span is None or (bad is None and not made and span.end is None):
         return None
-    if span is None:
-        return None
-    found.calls += _objects(text, span, syntax) or []
-    return span.end
+    found.calls += made or []
+    if bad is None and made:
+        return span.end
+    raw = text[bad:] if made else text[at - len(syntax.call_start.strip()) :]  # no call after all: it is content, and nothing of it is lost
+    found.content = _held(found.content + raw if found.calls else text, "", final)
+    return None
 
 
 def _read_named(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], final: bool, found: Parsed) -> int | None:
@@ -254,8 +267,11 @@ def _read_named(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping[
     found.calls.append(call)
     try:
         span = scan(text, begin)
-    except Invalid:
-        return None
+    except Invalid:  # whoever runs the tool is shown what it was given
+        begin = _space(text, begin)
+        stop = text.find(syntax.call_end, begin) if syntax.call_end else -1
+        call.arguments = text[begin:stop] if stop >= 0 else _held(text[begin:], syntax.call_end, final)
+        return stop if stop >= 0 else None
     if span is None:
         return None
     call.arguments = span.text(text)
@@ -394,16 +410,14 @@ def _functionary(text: str, final: bool, found: Parsed) -> None:
     parts = re.split(r"(?:\A|\n)>>>|(?<=\})>>>", text)[1:]
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
+        if last and not final:
+            part = part[: len(part) - _partial(part, "\n>>>")]
         name, newline, body = part.partition("\n")
-        if not newline:
+        if last and not newline:
             return
         if name.strip() == "all":
-            found.content += _held(body, "\n>>>", final) if last else body
+            found.content += body.rstrip() if last and not final else body
         else:
-            call = Call(name.strip())
-            found.calls.append(call)
-            try:
-                span = scan(body)
-            except Invalid:
-                continue
-            call.arguments = "" if span is None else span.text(body)
+            span, bad = _scanned(body, 0)
+            raw = body.lstrip()
+            found.calls.append(Call(name.strip(), "" if span is None else span.text(body) if bad is None else raw.rstrip() if last and not final else raw))

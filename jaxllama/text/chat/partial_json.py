@@ -7,16 +7,25 @@ import re
 from dataclasses import dataclass
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
-_STRING_PART = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z')
-_SCALAR = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
-_NUMBER_PART = re.compile(r"-?(?:0|[1-9][0-9]*)?(?:(?<=[0-9])\.[0-9]*)?(?:(?<=[0-9])[eE][+-]?[0-9]*)?\Z")  # more digits may follow
-_WORD_PART = re.compile(r"(?:t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z")
+_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+_ESCAPE_PART = re.compile(r"(?:\\(?:u[0-9a-fA-F]{0,3})?)?")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER_PART = re.compile(r"-?(?:0|[1-9][0-9]*)?(?:(?<=[0-9])\.[0-9]*)?(?:(?<=[0-9])[eE][+-]?[0-9]*)?")
+_WORDS = ("true", "false", "null")
 _DEEPEST = 64
 
 
 class Invalid(ValueError):
-    """The text is no beginning of JSON."""
+    """The text is no beginning of JSON.
+
+    Attributes:
+        at: where it stops being one; everything before is.
+        span: what was there until then.
+    """
+
+    def __init__(self, at: int, span: Span | None = None):
+        super().__init__(f"no JSON at {at}")
+        self.at, self.span = at, span
 
 
 @dataclass
@@ -49,33 +58,53 @@ def scan(text: str, start: int = 0, depth: int = 0) -> Span | None:
     at = _space(text, start)
     if at == len(text):
         return None
-    if depth > _DEEPEST:
-        raise Invalid("too deep")
     found = Span(at)
-    if text[at] == "{":
-        found.members = {}
-        found.end = _members(text, at + 1, found.members, depth)
-    elif text[at] == "[":
-        found.items = []
-        found.end = _items(text, at + 1, found.items, depth)
-    elif text[at] == '"':
-        found.end = _match_end(_STRING, _STRING_PART, text, at)
-    else:
-        found.end = None if _NUMBER_PART.match(text, at) else _match_end(_SCALAR, _WORD_PART, text, at)
+    if depth > _DEEPEST:
+        raise Invalid(at)
+    try:
+        if text[at] == "{":
+            found.members = {}
+            found.end = _members(text, at + 1, found.members, depth)
+        elif text[at] == "[":
+            found.items = []
+            found.end = _items(text, at + 1, found.items, depth)
+        else:
+            found.end = _scalar(text, at)
+    except Invalid as error:
+        error.span = found
+        raise
     return found
 
 
-def _space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
+def _scalar(text: str, at: int) -> int | None:
+    """Where a string, a number or a word ends; None while it is being written."""
+    if text[at] == '"':
+        end = _end(_STRING, text, at)
+        if text[end : end + 1] == '"':
+            return end + 1
+        end = _end(_ESCAPE_PART, text, end)
+    elif text[at] in "-0123456789":
+        end = _end(_NUMBER_PART, text, at)
+        if end < len(text) and end == _end(_NUMBER, text, at):
+            return end  # before the text's end, since more digits may follow there
+    else:
+        word = next((w for w in _WORDS if w[0] == text[at]), "")
+        same = next((n for n, c in enumerate(word) if text[at + n : at + n + 1] != c), len(word))
+        end = at + same
+        if word and same == len(word):
+            return end
+    if end < len(text):
+        raise Invalid(end)
+    return None
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
     return match.end() if match else at
 
 
-def _match_end(whole: re.Pattern[str], part: re.Pattern[str], text: str, at: int) -> int | None:
-    if match := whole.match(text, at):
-        return match.end()
-    if part.match(text, at):
-        return None
-    raise Invalid(f"at {at}")
+def _space(text: str, at: int) -> int:
+    return _end(_SPACE, text, at)
 
 
 def _members(text: str, at: int, members: dict[str, Span], depth: int) -> int | None:
@@ -87,19 +116,24 @@ def _members(text: str, at: int, members: dict[str, Span], depth: int) -> int | 
         if at == len(text):
             return None
         if text[at] != '"':
-            raise Invalid(f"at {at}")
-        end = _match_end(_STRING, _STRING_PART, text, at)
+            raise Invalid(at)
+        end = _scalar(text, at)
         if end is None:
             return None
         key, at = json.loads(text[at:end]), _space(text, end)
         if at == len(text):
             return None
         if text[at] != ":":
-            raise Invalid(f"at {at}")
-        value = scan(text, at + 1, depth + 1)
+            raise Invalid(at)
+        try:
+            value = scan(text, at + 1, depth + 1)
+        except Invalid as error:
+            if error.span is not None:
+                members.setdefault(key, error.span)
+            raise
         if value is None:
             return None
-        members[key] = value
+        members.setdefault(key, value)  # the first of a key counts: it may have been shown already
         end = _after(text, value, "}")
         if end is None or text[end - 1] == "}":
             return end
@@ -111,7 +145,12 @@ def _items(text: str, at: int, items: list[Span], depth: int) -> int | None:
     if text[at : at + 1] == "]":
         return at + 1
     while True:
-        value = scan(text, at, depth + 1)
+        try:
+            value = scan(text, at, depth + 1)
+        except Invalid as error:
+            if error.span is not None:
+                items.append(error.span)
+            raise
         if value is None:
             return None
         items.append(value)
@@ -129,5 +168,5 @@ def _after(text: str, value: Span, close: str) -> int | None:
     if at == len(text):
         return None
     if text[at] not in ("," + close):
-        raise Invalid(f"at {at}")
+        raise Invalid(at)
     return at + 1
