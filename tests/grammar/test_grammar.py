@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jaxllama.cli.main import main
 from jaxllama.grammar import Grammar, GrammarError, json_schema_to_gbnf
 from jaxllama.grammar.nodes import Chars, Choice, Reference, Repeat, Series
-from jaxllama.text.chat.syntax import tool_syntax
+from jaxllama.text.chat.syntax import ToolSyntax, tool_syntax
 from jaxllama.text.chat.template import ChatTemplate, call_of, tool_of
 from jaxllama.text.chat.tool_grammar import tool_grammar
 
@@ -293,6 +293,18 @@ def test_tool_grammars_accept_what_templates_write(shared_data: Path, name, argu
     grammar = Grammar.from_gbnf(made.text)
     assert grammar.refused_at(call) is None, call[grammar.refused_at(call) :]
     assert not grammar.accepts(call.replace("get_weather", "get_whether"))
+
+
+def test_choices_are_written_without_quotes_where_text_is():
+    syntax = ToolSyntax("tagged", call_start="<f=", call_end="</f>", name_end=">", argument_start="<p=", key_end=">", value_end="</p>")
+    tool = tool_of("go", "where")
+    tool["function"]["parameters"]["properties"]["where"]["enum"] = ["up", "down"]
+    made = tool_grammar(syntax, [tool], "required")
+    assert made is not None
+    grammar = Grammar.from_gbnf(made.text)
+    assert grammar.accepts("<f=go><p=where>up</p></f>")
+    assert not grammar.accepts('<f=go><p=where>"up"</p></f>')
+    assert not grammar.accepts("<f=go><p=where>left</p></f>")
 
 
 def test_the_verb(tmp_path, capsys):

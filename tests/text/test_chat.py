@@ -462,6 +462,7 @@ def test_malformed_tools():
         ([{"function": {}}], r"tools\[0\].function.name"),
         ([TOOLS[0], TOOLS[0]], r"tools\[1\].function.name: two tools are called"),
         ([{"function": {"name": "f", "parameters": 1}}], r"tools\[0\].function.parameters"),
+        ([{"function": {"name": "f", "parameters": {"properties": []}}}], r"tools\[0\].function.parameters.properties: expected an object"),
     ]:
         with pytest.raises(MessageError, match=error):
             check_tools(tools)

@@ -124,6 +124,8 @@ def check_tools(tools: Any) -> list[dict[str, Any]]:
         parameters = function.get("parameters", {"type": "object", "properties": {}})
         if not isinstance(parameters, Mapping):
             raise _fail(f"{where}.function.parameters", "a JSON schema", parameters)
+        if not isinstance(parameters.get("properties", {}), Mapping):
+            raise _fail(f"{where}.function.parameters.properties", "an object", parameters["properties"])
         description = function.get("description", "")
         if not isinstance(description, str):
             raise _fail(f"{where}.function.description", "text", description)

@@ -86,12 +86,19 @@ def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any]) -> str:
     return rules.add(f"{name}-call", f"{literal(syntax.name_prefix + name)} {number}{literal(syntax.name_end)} {id_}{arguments}")
 
 
+def _is_text(schema: Any) -> bool:
+    """Whether a value is written as it is, without quotes."""
+    return isinstance(schema, Mapping) and schema.get("type") == "string" and "enum" not in schema
+
+
 def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, Any]) -> str:
     converter, required = Converter(rules, schema), schema.get("required", [])
     parts = [literal(name + syntax.name_end)]
     for key, value in schema["properties"].items():
-        if value.get("type") == "string" and "enum" not in value:
+        if _is_text(value):
             body = rules.until(f"{name}-{key}-text", syntax.value_end)
+        elif isinstance(value, Mapping) and value.get("enum") and all(isinstance(v, str) for v in value["enum"]):
+            body = f"({' | '.join(map(literal, value['enum']))}) {literal(syntax.value_end)}"
         else:
             body = f"{converter.convert(value, f'{name}-{key}', f'{name}.{key}')} {literal(syntax.value_end)}"
         argument = f"gap {literal(syntax.argument_start + key + syntax.key_end)} {body}"
@@ -103,7 +110,7 @@ def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, An
 def _gemma(rules: Rules, name: str, schema: Mapping[str, Any]) -> str:
     converter, quote, parts = Converter(rules, schema), '<|"|>', []
     for key, value in schema["properties"].items():
-        if value.get("type") == "string":
+        if _is_text(value):
             parts.append(f"{literal(f'{key}:{quote}')} {rules.until(f'{name}-{key}-text', quote)}")
         else:
             parts.append(f"{literal(f'{key}:')} {converter.convert(value, f'{name}-{key}', f'{name}.{key}')}")
