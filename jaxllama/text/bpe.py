@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import tokenizers
 from tokenizers import models, pre_tokenizers
@@ -33,27 +34,40 @@ class BPE:
         self._pre = pre = PRETOKENIZERS[vocabulary.pre]
         ids = self._ids = vocabulary.ids
         cut = [(m, m.find(" ", 1)) for m in vocabulary.merges]
-        self._by_line = pre.patterns[0] == r"[\r\n]"  # then lines are independent, and the library can take them on all cores
         merges = [(m[:at], m[at + 1 :]) for m, at in cut if m[:at] in ids and m[at + 1 :] in ids and m[:at] + m[at + 1 :] in ids]
-        self._tokenizer = tokenizers.Tokenizer(models.BPE(dict(ids), merges, ignore_merges=pre.ignore_merges, byte_fallback=pre.raw))
-        cuts = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in pre.patterns]
-        alphabet = [] if pre.raw else [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, *alphabet])
+        model = models.BPE(dict(ids), merges, ignore_merges=pre.ignore_merges, byte_fallback=pre.raw)
+        self._tokenizer = _cutting(model, pre.patterns, pre.raw)
+        self._ascii = _cutting(model, pre.ascii, pre.raw) if pre.ascii else None
 
     def encode(self, text: str, at_start: bool) -> list[int]:
         if self._pre.escape:
             text = text.replace(" ", SPACE)
-        if self._by_line and len(text) > _MANY:
-            lines = re.findall(r"[^\r\n]+|[\r\n]", text)
-            unique = list(dict.fromkeys(lines))
-            ids = dict(zip(unique, (made.ids for made in self._tokenizer.encode_batch(unique, add_special_tokens=False)), strict=True))
-            return [token for line in lines for token in ids[line]]
+        if self._ascii is not None and len(text) > _MANY:
+            return self._by_line(text, self._ascii)
         if not self._pre.whole_lines:
             return self._tokenizer.encode(text, add_special_tokens=False).ids
         found: list[int] = []
         for run in re.findall(r"[^\n]+|\n+", text):
             found += [self._ids[run]] if run[0] == "\n" and run in self._ids else self._tokenizer.encode(run, add_special_tokens=False).ids
         return found
+
+    def _by_line(self, text: str, ascii_tokenizer: tokenizers.Tokenizer) -> list[int]:
+        """Every line by itself, on all cores, each different line once."""
+        lines = re.findall(r"[^\r\n]+|[\r\n]", text)
+        ids: dict[str, list[int]] = {}
+        for tokenizer, ascii_ in ((ascii_tokenizer, True), (self._tokenizer, False)):
+            some = [line for line in dict.fromkeys(lines) if line.isascii() == ascii_]
+            ids |= zip(some, (made.ids for made in tokenizer.encode_batch(some, add_special_tokens=False)), strict=True)
+        return [token for line in lines for token in ids[line]]
+
+
+def _cutting(model: models.BPE, patterns: Sequence[str], raw: bool) -> tokenizers.Tokenizer:
+    """The model, for text that is cut by expressions first."""
+    made = tokenizers.Tokenizer(model)
+    cuts = [pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns]
+    alphabet = [] if raw else [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    made.pre_tokenizer = pre_tokenizers.Sequence([*cuts, *alphabet])
+    return made
 
 
 class Whitespace(BPE):

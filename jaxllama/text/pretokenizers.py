@@ -7,7 +7,7 @@ of letter beside a-z and A-Z (so `Lu` and its like are all letters), and digits 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class PreTokenizer(NamedTuple):
@@ -19,6 +19,7 @@ class PreTokenizer(NamedTuple):
         add_bos: where the file does not say.
         raw: tokens are text, with `▁` for a space if `escape`; otherwise they are bytes in GPT-2's printable stand-ins.
         whole_lines: lines are words, and runs of newlines that are tokens are taken whole.
+        ascii: expressions that do the same on lines of ASCII, and faster; lines are independent then.
     """
 
     patterns: tuple[str, ...]
@@ -27,6 +28,7 @@ class PreTokenizer(NamedTuple):
     raw: bool = False
     escape: bool = False
     whole_lines: bool = False
+    ascii: tuple[str, ...] = ()
 
 
 _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -69,7 +71,7 @@ _YOUTU = (r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[�
 _CHAMELEON = (r"<sentinel:[0-9]+>", r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", _GPT2)
 
 
-def _rows(names: str, *patterns: str, **settings: bool) -> dict[str, PreTokenizer]:
+def _rows(names: str, *patterns: str, **settings: Any) -> dict[str, PreTokenizer]:
     return dict.fromkeys(names.split(), PreTokenizer(patterns, **settings))
 
 
@@ -80,7 +82,11 @@ PRETOKENIZERS: dict[str, PreTokenizer] = {
     **_rows("glm4 glm5", _llama3(), ignore_merges=True),
     **_rows("jais-2", _llama3(spaces=_CASCADE)),
     **_rows("minicpm5", r"\p{N}{1,3}", _llama3(r"\p{N}+"), ignore_merges=True),
-    **_rows("deepseek-llm", r"[\r\n]", _DEEPSEEK_LETTERS, r"\s?[!-/:-~！-／：-～‘-‟、-。]+", r"\s+\z", _CJK_WIDE, r"\p{N}+"),
+    **_rows(
+        "deepseek-llm",
+        *(r"[\r\n]", _DEEPSEEK_LETTERS, r"\s?[!-/:-~！-／：-～‘-‟、-。]+", r"\s+\z", _CJK_WIDE, r"\p{N}+"),
+        ascii=(r"\s?[A-Za-z]+", r"\s?[!-/:-~]+", r"\s+\z", r"[0-9]+"),
+    ),
     **_rows("deepseek-coder", r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK_WIDE, r"\p{N}"),
     **_rows("deepseek-v3 hunyuan-dense joyai-llm hy_v4", r"\p{N}{1,3}", _CJK, _DEEPSEEK3),
     **_rows("spark2_5", r"\p{N}{1,3}", _CJK, rf"{_ASCII_WORD}| ?[\p{{P}}\p{{S}}]+|[\r\n]|\s+(?!\S)|\s+", r"\p{N}"),

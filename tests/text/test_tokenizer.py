@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -133,6 +134,19 @@ def test_one_long_word(shared_data, name, word):
     start = time.perf_counter()
     t.encode(word * (100_000 // len(word.encode())))
     assert time.perf_counter() - start < 20
+
+
+def test_lines_are_encoded_as_they_are_alone(shared_data):
+    """Long texts of some vocabularies are encoded line by line, with simpler expressions where a line is ASCII."""
+    t = tokenizer(shared_data, "deepseek-llm")
+    texts = [text for text, _, _ in record_tokens.cases("deepseek-llm", t, 3000)]
+    lines = [line for text in texts for line in (text, "".join(c for c in text if c.isascii())) for line in re.findall(r"[^\r\n]+|[\r\n]", line)]
+    whole = "\n".join(lines)
+    assert len(whole) > 100_000
+    expected = []
+    for number, line in enumerate(lines):
+        expected += (t.encode("\n", add_special=False) if number else []) + t.encode(line, add_special=False)
+    assert t.encode(whole, add_special=False) == expected
 
 
 def test_fim_tokens():
