@@ -133,16 +133,24 @@ class Partition:
             left, right: those that take the white space before or after them.
         """
         self._order = [(tokens[i], i) for i in sorted(special, key=lambda i: -len(tokens[i].encode()))]
-        self._any = re.compile("|".join(re.escape(text) for text, _ in self._order)) if self._order else None
+        self._numbers = {text: n for n, (text, _) in enumerate(self._order)}
+        self._lengths: dict[str, list[int]] = {}  # by the first character
+        for first, length in sorted({(text[0], len(text)) for text in self._numbers}):
+            self._lengths.setdefault(first, []).append(length)
+        self._first = re.compile("[" + "".join(map(re.escape, self._lengths)) + "]") if self._lengths else None
         self._left, self._right = left, right
 
     def __call__(self, text: str) -> list[Fragment]:
         fragments: list[Fragment] = [text] if text else []
-        if self._any is None or not self._any.search(text):
+        if self._first is None:
             return fragments
-        for token, id_ in self._order:
-            if token in text:
-                fragments = [part for fragment in fragments for part in (self._split(fragment, token, id_) if isinstance(fragment, str) else [fragment])]
+        there: set[int] = set()
+        for match in self._first.finditer(text):
+            at = match.start()
+            there.update(self._numbers.get(text[at : at + length], -1) for length in self._lengths[match[0]])
+        for number in sorted(there - {-1}):
+            token, id_ = self._order[number]
+            fragments = [part for fragment in fragments for part in (self._split(fragment, token, id_) if isinstance(fragment, str) else [fragment])]
         return fragments
 
     def _split(self, text: str, token: str, id_: int) -> list[Fragment]:
