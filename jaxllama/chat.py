@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from .text import Tokenizer
 from .text.chat.messages import MessageError, check_tool_choice, check_tools
-from .text.chat.parse import FORMATS
 from .text.chat.stream import AnswerReader
 from .text.chat.syntax import HARMONY, AnswerSyntax, answer_syntax
 from .text.chat.template import ChatTemplate
@@ -19,7 +18,7 @@ from .text.chat.tool_grammar import ToolGrammar, tool_grammar
 if TYPE_CHECKING:
     from .api import Model, Piece
 
-_FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length"}
+FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length"}  # our reasons to stop in OpenAI's words
 _PROMPT_OPTIONS = frozenset("tools tool_choice parallel_tool_calls add_generation_prompt continue_final_message chat_template_kwargs".split())
 _HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
 
@@ -145,8 +144,6 @@ def stream_chat(
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
     """Answer messages, piece by piece; see `Model.stream_chat`."""
-    if reasoning_format not in FORMATS:
-        raise MessageError(f"reasoning_format: expected one of {', '.join(FORMATS)}, found {reasoning_format!r}")
     reasoning = "off" if reasoning_budget == 0 and reasoning == "auto" else reasoning
     prompt = model.chats.prompt(messages, reasoning=reasoning, **{name: options.pop(name) for name in _PROMPT_OPTIONS & options.keys()})
     reader = AnswerReader(prompt.syntax, prompt.tools, reasoning_format=reasoning_format, calls=bool(prompt.tools))
@@ -176,7 +173,7 @@ def stream_chat(
         "predicted_ms": 1e3 * timings.decode_seconds,
         "predicted_per_second": timings.decode_rate,
     }
-    reason = "tool_calls" if reader.parsed.calls else _FINISH[last.reason or "end"]
+    reason = "tool_calls" if reader.parsed.calls else FINISH[last.reason or "end"]
     yield chunk({}, reason, **({"usage": usage, "timings": measured} if include_usage else {}))
 
 

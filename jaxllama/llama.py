@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .api import Model, load
+from .chat import FINISH
 from .hub import download
 
-_FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length"}
 _IGNORED = frozenset(
     "n_gpu_layers n_threads n_threads_batch use_mmap use_mlock verbose logits_all embedding main_gpu split_mode n_ubatch offload_kqv flash_attn".split()
 )
@@ -174,7 +174,7 @@ class Llama:
                 yield chunk(piece.text, None, found)
             else:
                 usage = {"prompt_tokens": len(ids), "completion_tokens": count, "total_tokens": len(ids) + count}
-                yield chunk(piece.text, _FINISH[piece.reason], found, usage=usage)
+                yield chunk(piece.text, FINISH[piece.reason], found, usage=usage)
 
     def create_chat_completion(
         self,

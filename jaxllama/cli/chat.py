@@ -18,7 +18,7 @@ from rich.console import Console
 from . import flags
 from .interrupt import Interrupt
 from .loading import load_model, template_variables
-from .run import check_sampling, read_prompt, unescape, write
+from .run import read_prompt, sampling_of, unescape, write
 
 if TYPE_CHECKING:
     from jaxllama import Model
@@ -145,8 +145,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry the verb out; returns the exit status."""
     console = Console(stderr=True)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    sampling = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed", "ignore_eos")}
-    check_sampling(sampling)
+    sampling = sampling_of(args)
     options = sampling | {
         "max_tokens": args.n_predict,
         "stop": [args.stop] if args.stop else [],

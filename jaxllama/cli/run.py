@@ -50,8 +50,7 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     console = Console(stderr=True)
     prompt = read_prompt(args)
-    sampling = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed", "ignore_eos")}
-    check_sampling(sampling)
+    sampling = sampling_of(args)
     if args.n_predict == 0:
         raise ValueError("-n: expected a positive number of tokens, or -1 for no limit, found 0")
     model = load_model(args, console, n_ctx=args.n_ctx)
@@ -86,11 +85,13 @@ def run(args: argparse.Namespace) -> int:
     return 130 if interrupt.asked else 0
 
 
-def check_sampling(sampling: dict[str, Any]) -> None:
-    """Raise a ValueError for sampling parameters that make no sense, before a large file is read."""
+def sampling_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of `flags.SAMPLING`; a ValueError where they make no sense, before a large file is read."""
     from jaxllama import make_sampling
 
+    sampling = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed", "ignore_eos")}
     make_sampling(1, **{name: value for name, value in sampling.items() if name not in ("seed", "ignore_eos")})
+    return sampling
 
 
 def write(text: str) -> None:

@@ -78,13 +78,18 @@ class _Reader:
             raise self.fail(f"expected {text}")
         self.at += len(text)
 
-    def name(self) -> str:
+    def run_of(self, chars: frozenset[str], expected: str) -> str:
+        """One or more of some characters."""
         start = self.at
-        while self.peek() in _WORD:
+        while self.peek() in chars:
             self.at += 1
         if start == self.at:
-            raise self.fail("expected the name of a rule (letters, digits and hyphens)")
-        found = self.text[start : self.at]
+            raise self.fail(f"expected {expected}")
+        return self.text[start : self.at]
+
+    def name(self) -> str:
+        start = self.at
+        found = self.run_of(_WORD, "the name of a rule (letters, digits and hyphens)")
         if found not in self.places:
             self.places[found] = start
             self.symbols += 1
@@ -181,12 +186,7 @@ class _Reader:
         return least, most
 
     def number(self) -> int:
-        start = self.at
-        while self.peek() in _DIGITS:
-            self.at += 1
-        if start == self.at:
-            raise self.fail("expected a number")
-        return int(self.text[start : self.at][:12])
+        return int(self.run_of(_DIGITS, "a number")[:12])
 
     def char(self) -> int:
         """A character, or an escape for one."""

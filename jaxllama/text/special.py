@@ -6,7 +6,7 @@ Files often do not say what their tokens are for, so llama.cpp looks at the text
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,15 +79,19 @@ def special_ids(model: str, get: Any, size: int, ids: Mapping[str, int]) -> dict
     return found
 
 
+def _there(ids: Mapping[str, int], texts: Iterable[str]) -> set[int]:
+    """The ids of those texts that are tokens."""
+    return {ids[t] for t in texts if t in ids}
+
+
 def ends_and_types(types: np.ndarray, special: Mapping[str, int], ids: Mapping[str, int]) -> tuple[frozenset[int], np.ndarray]:
     """The ids that end a generation; and the tokens' types, with those set right that the file has wrong by the tokens' texts."""
     types = types.copy()
-    ends = {special[name] for name in _END_NAMES if name in special} | {ids[t] for t in END_TEXTS if t in ids}
-    control = {ids[t] for t in END_TEXTS if t in ids} | {
-        special[name] for name, texts in FIM_TEXTS.items() for t in texts if special.get(name) == ids.get(t, -1)
-    }
-    types[list(control)] = TokenType.CONTROL
-    types[[ids[t] for t in _HARMONY if t in ids]] = TokenType.USER_DEFINED
+    end_texts = _there(ids, END_TEXTS)
+    ends = end_texts | {special[name] for name in _END_NAMES if name in special}
+    fim = {special[name] for name, texts in FIM_TEXTS.items() if special.get(name) in _there(ids, texts)}
+    types[list(end_texts | fim)] = TokenType.CONTROL
+    types[list(_there(ids, _HARMONY))] = TokenType.USER_DEFINED
     answers = "<|call|>" in ids or "<|calls|>" in ids
     if "<|end|>" in ids and answers and ("<|return|>" in ids or "<|flush|>" in ids):  # <|end|> parts the messages of one answer
         ends.discard(ids["<|end|>"])
@@ -106,16 +110,15 @@ def stripping(metadata: Mapping[str, Any], ids: Mapping[str, int], special: Sequ
     pre = str(metadata.get("tokenizer.ggml.pre", ""))
     name = str(metadata.get("general.name", "")).lower()
     architecture = str(metadata.get("general.architecture", ""))
-    nothing: frozenset[int] = frozenset()
-    jina = any(p in pre for p in ("jina-v2-de", "jina-v2-es", "jina-v2-code")) or any(a in architecture for a in ("nomic-bert-moe", "jina-bert-v3"))
-    if jina:
-        return frozenset({ids["<mask>"]} if "<mask>" in ids else nothing), nothing
-    if "phi-3" in name or "phi3" in name:
-        kept = {ids[t] for t in ("<unk>", "<s>", "<|endoftext|>") if t in ids}
-        return nothing, frozenset({*special, *(ids[t] for t in ("</s>",) if t in ids)} - kept)
-    if "modern-bert" in name:
-        return frozenset({ids["[MASK]"]} if "[MASK]" in ids else nothing), nothing
-    return nothing, nothing
+    left: set[int] = set()
+    right: set[int] = set()
+    if any(p in pre for p in ("jina-v2-de", "jina-v2-es", "jina-v2-code")) or any(a in architecture for a in ("nomic-bert-moe", "jina-bert-v3")):
+        left = _there(ids, ["<mask>"])
+    elif "phi-3" in name or "phi3" in name:
+        right = (set(special) | _there(ids, ["</s>"])) - _there(ids, ["<unk>", "<s>", "<|endoftext|>"])
+    elif "modern-bert" in name:
+        left = _there(ids, ["[MASK]"])
+    return frozenset(left), frozenset(right)
 
 
 Fragment = str | int  # a run of text, or the id of a token that was found in it

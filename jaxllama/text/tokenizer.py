@@ -32,10 +32,10 @@ FAMILIES: dict[str, tuple[type[Encoder], Callable[[str, TokenType], bytes]]] = {
     "llama": (spm.SPM, spm.piece),
     "gpt2": (bpe.BPE, bpe.piece),
     "bert": (wordpiece.WordPiece, wordpiece.piece),
-    "t5": (unigram.Unigram, unigram.piece),
+    "t5": (unigram.Unigram, spm.piece),
     "rwkv": (rwkv.RWKV, rwkv.piece),
     "plamo2": (plamo2.PLaMo2, plamo2.piece),
-    "gemma4": (bpe.BPE, bpe.raw_piece),
+    "gemma4": (bpe.BPE, bpe.piece),
     "whitespace": (bpe.Whitespace, bpe.piece),
     "hybriddna": (bpe.HybridDNA, bpe.piece),
 }
@@ -51,7 +51,7 @@ class Tokenizer:
     def __init__(self, vocabulary: Vocabulary):
         self.vocabulary = vocabulary
         encoder, self._piece = FAMILIES[vocabulary.model]
-        if vocabulary.model in ("gpt2", "whitespace") and PRETOKENIZERS[vocabulary.pre].escape:
+        if issubclass(encoder, bpe.BPE) and PRETOKENIZERS[vocabulary.pre].escape:
             self._piece = bpe.raw_piece
         self._encoder = encoder(vocabulary)
         self._hidden = frozenset(vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN))
@@ -102,7 +102,7 @@ class Tokenizer:
         """
         ids = self._ids(self._partition[parse_special](text.encode("utf-8", "replace").decode()))
         v = self.vocabulary
-        if not add_special or v.model in ("rwkv", "plamo2"):  # these never have any, whatever the file says
+        if not add_special:
             return ids
         before = [v.special["bos"]] if v.add_bos and "bos" in v.special else []
         after = ["sep"] * v.add_sep + ["eos"] * v.add_eos
@@ -117,7 +117,7 @@ class Tokenizer:
         for fragment in self._partition[True](prompt.encode("utf-8", "replace").decode()):
             fragments += [fragment] if isinstance(fragment, int) else self._brought(unmark(fragment))
         ids = self._ids(fragments)
-        if v.add_bos and v.model not in ("rwkv", "plamo2") and self.bos is not None and ids[:1] != [self.bos]:
+        if v.add_bos and self.bos is not None and ids[:1] != [self.bos]:
             ids = [self.bos, *ids]
         return ids
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .charsmap import CharsMap
 from .prefixes import Prefixes
-from .token_type import SPACE, TokenType, byte_of
+from .token_type import SPACE, TokenType
 from .vocabulary import Vocabulary
 
 _UNKNOWN_PENALTY = 10.0  # below the least likely token
@@ -100,10 +100,3 @@ class Unigram:
                 found.append(token)
             at = start
         return found[::-1]
-
-
-def piece(text: str, type_: TokenType) -> bytes:
-    """The bytes a token stands for."""
-    if type_ is TokenType.BYTE and (byte := byte_of(text)) is not None:
-        return byte
-    return (text if type_ is TokenType.USER_DEFINED else text.replace(SPACE, " ")).encode()

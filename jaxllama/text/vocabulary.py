@@ -101,6 +101,7 @@ class Vocabulary:
         hidden = np.flatnonzero(np.isin(types, (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN))).tolist()
         left, right = stripping(metadata, ids, hidden)
         spm, lowercase = model == "llama", bool(read.get("normalizer.lowercase", pre != "whitespace"))
+        framed = model not in ("rwkv", "plamo2")  # these never have bos or eos around a text, whatever the file says
         add_bos = spm or model == "bert" or (model in _BPE and PRETOKENIZERS[pre].add_bos)
         return cls(
             model=model,
@@ -114,8 +115,8 @@ class Vocabulary:
             end=end,
             left=left,
             right=right,
-            add_bos=bool(read.get("add_bos_token", add_bos)) or (model in _BPE and PRETOKENIZERS[pre].whole_lines),
-            add_eos=bool(read.get("add_eos_token", model == "t5")),
+            add_bos=framed and (bool(read.get("add_bos_token", add_bos)) or (model in _BPE and PRETOKENIZERS[pre].whole_lines)),
+            add_eos=framed and bool(read.get("add_eos_token", model == "t5")),
             add_sep=model == "bert",
             add_space_prefix=bool(read.get("add_space_prefix", spm)),
             remove_extra_whitespaces=bool(read.get("remove_extra_whitespaces", False)),

@@ -53,25 +53,18 @@ def parse(
     if syntax.tools.kind == HARMONY:
         return _harmony(text, final, reasoning_format)
     found = Parsed()
-    if reasoning_format == "none" or not syntax.reasoning[1]:
-        start = 0
-    else:
-        start = _reasoning(text, syntax, final, found)
-        if reasoning_format == "deepseek-legacy":
-            found.content = text[: start if start is not None else len(text)]
-    if start is None:
-        return found
-    rest = text[start:]
-    prefix = "" if reasoning_format in ("none",) else found.content
-    if syntax.tools.kind == FUNCTIONARY:
-        _functionary(syntax.prefix + rest, final, found)
-    elif calls:
-        form = GENERIC if syntax.generic and rest.lstrip().startswith("{") else syntax.tools
-        _content_and_calls(rest, form, tools, final, found)
-    else:
-        found.content = _held(rest, "", final)
+    start = 0 if reasoning_format == "none" or not syntax.reasoning[1] else _reasoning(text, syntax, final, found)
+    if start is not None:
+        rest = text[start:]
+        if syntax.tools.kind == FUNCTIONARY:
+            _functionary(syntax.prefix + rest, final, found)
+        elif calls:
+            form = GENERIC if syntax.generic and rest.lstrip().startswith("{") else syntax.tools
+            _content_and_calls(rest, form, tools, final, found)
+        else:
+            found.content = _held(rest, "", final)
     if reasoning_format == "deepseek-legacy":
-        found.content = prefix + found.content
+        found.content = text[:start] + found.content
     elif start:
         found.content = found.content.lstrip()
     return found
@@ -146,8 +139,9 @@ def _bare(text: str, syntax: ToolSyntax, final: bool, found: Parsed) -> None:
             found.content = _held(text[at:] if found.calls else text, "", final)
             return
         found.calls += made
+        if bad is not None:
+            found.content = _held(text[bad:], "", final)
         if bad is not None or span.end is None:
-            found.content = _held(text[bad:], "", final) if bad is not None else ""
             return
         at = span.end + (text[span.end : span.end + 1] == ";")
 

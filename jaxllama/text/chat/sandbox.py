@@ -75,6 +75,14 @@ class _Bounded(ImmutableSandboxedEnvironment):
         self.sized(size)
         return value
 
+    def text_made(self, name: str, text: str, options: Iterable[Any]) -> None:
+        """Look at the length of what a method or a filter of this name makes of a text."""
+        texts = [o for o in options if isinstance(o, str)]
+        if name == "replace" and len(texts) > 1:
+            self.sized(len(text) + text.count(texts[0]) * len(texts[1]))
+        if name in ("format", "format_map"):
+            _check_widths(text)
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
         for loop in list(tree.find_all(nodes.For)):
@@ -100,31 +108,33 @@ class _Bounded(ImmutableSandboxedEnvironment):
         self.step()
         name, owner = getattr(obj, "__name__", ""), getattr(obj, "__self__", None)
         if isinstance(owner, str):
-            if name in _PADDING and any(isinstance(a, int) and a > _WIDE for a in (*args, *kwargs.values())):
-                raise TemplateError(f"{name} asks for more than {_WIDE} characters")
-            if name == "replace" and len(args) > 1 and isinstance(args[1], str):
-                self.sized(len(owner) + owner.count(str(args[0])) * len(args[1]))
             if name == "join" and args:
                 args = (list(args[0]), *args[1:])
                 self.sized(sum(len(part) + len(owner) for part in args[0] if isinstance(part, str)))
-            if name in ("format", "format_map"):
-                _check_widths(owner)
+            if name in _PADDING:
+                _check_numbers(name, (*args, *kwargs.values()))
+            self.text_made(name, owner, args)
         return super().call(context, obj, *args, **kwargs)
 
 
 def _replace_concatenations(node: nodes.Node) -> None:
     """`a ~ b` becomes a filter, which can look at the lengths."""
+
+    def looked_at(value: Any) -> Any:
+        if not isinstance(value, nodes.Concat):
+            return value
+        items = nodes.Tuple(value.nodes, "load", lineno=value.lineno)
+        return nodes.Filter(items, "_joined", [], [], None, None, lineno=value.lineno)
+
     for field, value in node.iter_fields():
-        if isinstance(value, nodes.Concat):
-            items = nodes.Tuple(value.nodes, "load", lineno=value.lineno)
-            setattr(node, field, nodes.Filter(items, "_joined", [], [], None, None, lineno=value.lineno))
-        elif isinstance(value, list):
-            for at, item in enumerate(value):
-                if isinstance(item, nodes.Concat):
-                    items = nodes.Tuple(item.nodes, "load", lineno=item.lineno)
-                    value[at] = nodes.Filter(items, "_joined", [], [], None, None, lineno=item.lineno)
+        setattr(node, field, [looked_at(item) for item in value] if isinstance(value, list) else looked_at(value))
     for child in node.iter_child_nodes():
         _replace_concatenations(child)
+
+
+def _check_numbers(name: str, options: Iterable[Any]) -> None:
+    if any(isinstance(o, int) and o > _WIDE for o in options):
+        raise TemplateError(f"{name} asks for more than {_WIDE} characters")
 
 
 def _check_widths(pattern: str) -> None:
@@ -153,8 +163,7 @@ def _environment(now: Callable[[], datetime]) -> _Bounded:
             yield item
 
     def counted_or_list(items: Any) -> Any:
-        # Jinja's loop object asks for the length of what it loops over; lists and the like have one.
-        if isinstance(items, (list, tuple, str, range, Mapping)) or hasattr(items, "__len__"):
+        if hasattr(items, "__len__"):  # which Jinja's loop object asks for
             env.step(len(items))
             return items
         return counted(items)
@@ -176,13 +185,10 @@ def _environment(now: Callable[[], datetime]) -> _Bounded:
             if isinstance(value, Iterator):
                 value = list(value)
             env.walked(value)
-            if any(isinstance(o, int) and o > _WIDE for o in options):
-                raise TemplateError(f"{name} asks for more than {_WIDE} characters")
+            _check_numbers(name, options)
             texts = [o for o in options if isinstance(o, str)]
-            if isinstance(value, str) and name == "replace" and len(texts) > 1:
-                env.sized(len(value) + value.count(texts[0]) * len(texts[1]))
-            if isinstance(value, str) and name == "format":
-                _check_widths(value)
+            if isinstance(value, str):
+                env.text_made(name, value, options)
             if isinstance(value, str) and name == "indent":
                 env.sized(len(value) + (value.count("\n") + 1) * (_WIDE if not texts else len(texts[0])) if value.count("\n") > 1000 else 0)
             if name == "join" and texts and hasattr(value, "__len__"):

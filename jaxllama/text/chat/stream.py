@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .messages import MessageError
 from .parse import FORMATS, Call, Parsed, parse
 from .syntax import AnswerSyntax
 
@@ -38,7 +39,7 @@ class AnswerReader:
             new_id: makes the ids of calls that have none.
         """
         if reasoning_format not in FORMATS:
-            raise ValueError(f"reasoning_format: expected one of {', '.join(FORMATS)}, found {reasoning_format!r}")
+            raise MessageError(f"reasoning_format: expected one of {', '.join(FORMATS)}, found {reasoning_format!r}")
         self._arguments = (syntax, tools)
         self._options = {"reasoning_format": reasoning_format, "calls": calls}
         self._new_id = new_id or (lambda: "call_" + secrets.token_hex(12))

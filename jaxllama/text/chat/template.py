@@ -163,9 +163,10 @@ class ChatTemplate:
         return self._rendered(checked, known, add_generation_prompt=add_generation_prompt, **variables)
 
     def _rendered(self, messages: list[Message], tools: list[dict[str, Any]], **variables: Any) -> str:
-        adapted = self._adapted(self._marks.mark(messages), self._marks.mark(tools))  # what is added here may be special
+        marked = self._marks.mark(tools)
+        adapted = self._adapted(self._marks.mark(messages), marked)  # what is added here may be special
         if tools and self.caps.tools:
-            variables["tools"] = self._marks.mark(tools)
+            variables["tools"] = marked
         return self._template.render(messages=adapted, **self._variables, **variables)
 
     def _continued(self, messages: list[Message], tools: list[dict[str, Any]], reasoning: bool, variables: dict[str, Any]) -> str:
