@@ -402,6 +402,7 @@ def test_bos_is_written_once(shared_data):
         ("{{ ''.center(100000000000) }}", "asks for more"),
         ("{{ '' | center(10000000000) }}", "asks for more"),
         ("{{ '%0100000000d' % 3 }}", "asks for more"),
+        ("{{ '{:>10000000000}'.format(3) }}", "a format asks for more"),
         ("{{ ('a' * 10000) | replace('a', 'b' * 10000) }}", "makes a text"),
         ("{{ range(100000) | list | join('x' * 10000) }}", "makes a text"),
         ("{{ 9 ** 9 ** 9 ** 9 }}", "powers"),

@@ -80,8 +80,15 @@ class _Bounded(ImmutableSandboxedEnvironment):
         texts = [o for o in options if isinstance(o, str)]
         if name == "replace" and len(texts) > 1:
             self.sized(len(text) + text.count(texts[0]) * len(texts[1]))
-        if name in ("format", "format_map"):
+        if name == "format":
             _check_widths(text)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Jinja puts its own function in the place of a text's `format`; the pattern is known here."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None:
+            _check_widths(value.__self__)
+        return wrapped
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
