@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "quant": {"formats", "kernels"},
     "layers": {"quant", "kernels"},
     "models": {"formats", "quant", "layers"},
-    "decode": {"models", "layers", "kernels"},
+    "decode": {"models", "layers", "kernels", "grammar"},
     "evaluate": {"formats", "layers", "models", "decode", "api"},
 }
 NO_JAX = ("formats", "grammar", "text")

@@ -1,0 +1,123 @@
+"""What may come after the end of a rule, whoever called it: where references stand, and which bytes can follow. Too much rather than too little."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+
+from .nodes import Choice, Reference, Repeat, Rules, Series, TokenId
+from .stacks import NIL, Mark, Stacks, Then
+from .utf8 import Bytes
+
+ANY_TOKEN = 256  # among bytes: some token may follow
+MANY = 64  # bytes
+LARGE = 8  # repetitions beyond this are worth counting
+
+
+def recursive_rules(rules: Rules) -> set[str]:
+    """Rules at which every circle of rules is cut open: those that a search in depth, from the root, meets again on its way."""
+    refers = {name: sorted(_references(node)) for name, node in rules.items()}
+    found, done = set(), set()
+    path: list[tuple[str, list[str]]] = [("root", list(refers["root"]))]
+    entered = {"root"}
+    while path:
+        name, left = path[-1]
+        if not left:
+            path.pop()
+            entered.discard(name)
+            done.add(name)
+            continue
+        other = left.pop()
+        if other in entered:
+            found.add(other)
+        elif other not in done:
+            entered.add(other)
+            path.append((other, list(refers[other])))
+    return found
+
+
+def _references(node: object) -> set[str]:
+    found, waiting = set(), [node]
+    while waiting:
+        match waiting.pop():
+            case Reference(name):
+                found.add(name)
+            case Series(items):
+                waiting += items
+            case Choice(options):
+                waiting += options
+            case Repeat(item, _, _):
+                waiting.append(item)
+    return found
+
+
+class Follow:
+    """Where things are referred to, and what follows them.
+
+    Attributes:
+        sites: for each key of a `Mark` the stacks that lie beneath it somewhere; they end with the mark of the rule they stand in.
+        loops: rules in which many characters are repeated often, as in a text in quotes: many tokens are possible there, and to find them takes time.
+        has_tokens: whether tokens are named.
+    """
+
+    def __init__(self, stacks: Stacks):
+        self._stacks = stacks
+        self.sites: dict[Hashable, list[int]] = {}
+        self.loops: set[str] = set()
+        self.has_tokens = False
+        self._bytes: dict[Hashable, frozenset[int]] = {}
+        for name, body in stacks.bodies.items():
+            self._visit(name, body, stacks.on(Mark(name), NIL))
+
+    def _visit(self, name: str, body: object, rest: int) -> None:
+        waiting = [(body, rest)]
+        while waiting:
+            node, rest = waiting.pop()
+            match node:
+                case Then(first, following):
+                    waiting.append((first, rest if following is None else self._stacks.on(following, rest)))
+                    if following is not None:
+                        waiting.append((following, rest))
+                case Reference(other):
+                    self.sites.setdefault(other, []).append(rest)
+                case TokenId():
+                    self.has_tokens = True
+                case Choice(options):
+                    waiting += [(option, rest) for option in options]
+                case Repeat(item, _, most):
+                    if (most is None or most > LARGE) and len(self.first([self._stacks.on(item, NIL)])) > MANY:
+                        self.loops.add(name)
+                    again = self._stacks.repeat(item, 0, None if most is None else max(most - 1, 0))
+                    self.sites.setdefault(("all", item), []).append(rest)
+                    self.sites.setdefault(("one", item), []).append(self._stacks.on(again, self._stacks.on(Mark(("all", item)), NIL)))
+                    waiting.append((item, self._stacks.on(again, rest)))
+
+    def closed(self, stacks: Iterable[int]) -> frozenset[int]:
+        """The stacks with a byte or a token on top that some stacks stand for, whatever lies beneath them."""
+        found, waiting, seen = set(), list(stacks), set()
+        while waiting:
+            for stack in self._stacks.expanded(waiting.pop()):
+                head = self._stacks.heads[stack]
+                if not isinstance(head, Mark):
+                    found.add(stack)
+                elif head.key not in seen:
+                    seen.add(head.key)
+                    waiting += self.sites.get(head.key, ())
+        return frozenset(found)
+
+    def after(self, key: Hashable) -> frozenset[int]:
+        """The bytes that may follow a mark; `ANY_TOKEN` among them where a token may."""
+        if key not in self._bytes:
+            self._bytes[key] = self.first([self._stacks.on(Mark(key), NIL)])
+        return self._bytes[key]
+
+    def first(self, stacks: Iterable[int]) -> frozenset[int]:
+        """The bytes with which stacks may begin."""
+        found: set[int] = set()
+        for stack in self.closed(stacks):
+            head = self._stacks.heads[stack]
+            if isinstance(head, TokenId):
+                found.add(ANY_TOKEN)
+            elif isinstance(head, Bytes):
+                for low, high, _ in head.edges:
+                    found.update(range(low, high + 1))
+        return frozenset(found)
