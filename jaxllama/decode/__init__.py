@@ -3,35 +3,52 @@
 from .generate import ContextFull, Session, Timings, Tokens, prefill_prompts, stream_tokens
 from .loop import Emitted, Run, Stop, begin, decode_loop, jit_begin, jit_decode_loop
 from .programs import Programs
-from .sampling import Sampling, make_sampling, sample
+from .chain import Choice, distribution, sample
+from .grammars import Grammars, Running
+from .history import History, remember, start_history
+from .sampling import Breakers, Sampling, chain_of, chain_of_letters, make_breakers, make_sampling
 from .session import SessionError, fork, load_state, rollback, save_state
 from .step import jit_prefill, jit_step, prefill, step
+from .words import Words, make_words
 
 __all__ = [
+    "Breakers",
+    "Choice",
     "ContextFull",
     "Emitted",
+    "Grammars",
+    "History",
     "Programs",
     "Run",
+    "Running",
     "Sampling",
     "Session",
     "SessionError",
     "Stop",
     "Timings",
     "Tokens",
+    "Words",
     "begin",
+    "chain_of",
+    "chain_of_letters",
     "decode_loop",
+    "distribution",
     "fork",
     "jit_begin",
     "jit_decode_loop",
     "jit_prefill",
     "jit_step",
     "load_state",
+    "make_breakers",
     "make_sampling",
+    "make_words",
     "prefill",
     "prefill_prompts",
+    "remember",
     "rollback",
     "sample",
     "save_state",
+    "start_history",
     "step",
     "stream_tokens",
 ]

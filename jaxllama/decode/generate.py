@@ -12,11 +12,15 @@ import numpy as np
 
 from jaxllama.models import Config, DecodeState, Params, init_state
 
-from .loop import Emitted, Run, Stop, jit_begin, jit_decode_loop
+from .constraint import Ready
+from .grammars import Running
+from .history import start_history
+from .loop import Run, Stop, jit_begin, jit_decode_loop
 from .programs import Programs
 from .sampling import Sampling
 from .shapes import LOOP_TOKENS, bucket_for, padded_chunks
 from .step import jit_prefill
+from .words import Words
 
 DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows smoothly and the host costs little
 
@@ -47,11 +51,13 @@ class Timings:
 
 @dataclass
 class Tokens:
-    """What one dispatch brought: for each slot its new tokens and their log-probabilities, and where the slots stand now."""
+    """What one dispatch brought: for each slot its new tokens and their log-probabilities, and where the slots stand now; and for each token the most likely
+    ones there, with their log-probabilities, where somebody asked."""
 
     tokens: list[list[int]]
     logprobs: list[list[float]]
     reasons: list[Stop]
+    likely: list[list[list[tuple[int, float]]]]
 
 
 @dataclass
@@ -115,49 +121,80 @@ def _in_common(kept: Session, prompt: Sequence[int]) -> int:
 
 
 def stream_tokens(
-    params: Params, session: Session, sampling: Sampling, *, end: jax.Array, limits: Sequence[int], config: Config, programs: Programs
+    params: Params,
+    session: Session,
+    sampling: Sampling,
+    *,
+    words: Words,
+    limits: Sequence[int],
+    config: Config,
+    programs: Programs,
+    grammars: Running | None = None,
+    report: str = "",
 ) -> Iterator[Tokens]:
     """Generate from where the prompts ended until every slot has stopped.
 
     The session's state and timings are kept current; its state always belongs to the session, never to the caller.
 
     Args:
-        end: bool[V], tokens that end a generation.
+        words: the vocabulary.
         limits: for each slot how many tokens are wanted.
+        grammars: the slots' grammars.
+        report: "before" or "after" the samplers: the most likely tokens there.
     """
     if any(limit < 1 for limit in limits):
         raise ValueError(f"limits must be at least 1, not {list(limits)}")
-    run, logprobs = programs(jit_begin, session.logits, session.state, sampling, end, jnp.asarray(limits, jnp.int32))
-    first = np.asarray(run.token)
-    _remember(session, [[int(t)] for t in first])
-    yield Tokens([[int(t)] for t in first], [[float(p)] for p in np.asarray(logprobs)], [Stop(int(r)) for r in np.asarray(run.reason)])
+    history = start_history(session.tokens, sampling, n_vocab=config.n_vocab, room=session.state.n_ctx + 1)
+    tables = () if grammars is None else (grammars.constraint, grammars.device)
+    run, choice = programs(jit_begin, session.logits, session.state, history, sampling, words, jnp.asarray(limits, jnp.int32), *tables, report=report)
+    first = [[int(t)] for t in np.asarray(run.token)]
+    if grammars is not None:  # a grammar that allows nothing at all
+        first = [[] if ready == Ready.DEAD_END else t for t, ready in zip(first, np.asarray(grammars.constraint.ready), strict=True)]
+    _remember(session, first)
+    run = _settled(run, grammars, first)
+    logprobs = np.asarray(choice.logprobs)[:, None]
+    yield _tokens(first, logprobs, run, np.asarray(choice.likely)[:, None], np.asarray(choice.likely_logprobs)[:, None])
     steps, timings = 1, session.timings
     while (np.asarray(run.reason) == Stop.RUNNING).any():
         compiled, start = programs.seconds, time.perf_counter()
-        emitted, run = _dispatch(params, session, run, sampling, end, steps, config, programs)
+        tables = None if grammars is None else grammars.device
+        emitted, session.state, run = programs(
+            jit_decode_loop, params, session.state, run, sampling, words, tables, jnp.int32(steps), config=config, report=report
+        )
+        counts = np.asarray(jax.block_until_ready(emitted).counts)
+        tokens = np.asarray(emitted.tokens)
+        made = [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)]
+        _remember(session, made)
+        run = _settled(run, grammars, made)
         seconds = time.perf_counter() - start - (programs.seconds - compiled)
-        counts = np.asarray(emitted.counts)
         timings.decode_seconds += seconds
         timings.decode_tokens += int(counts.sum())
         steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(seconds, 1e-6), 1, LOOP_TOKENS))
-        tokens, logprobs = np.asarray(emitted.tokens), np.asarray(emitted.logprobs)
-        made = [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)]
-        _remember(session, made)
-        yield Tokens(
-            made,
-            [row[:n].tolist() for row, n in zip(logprobs, counts, strict=True)],
-            [Stop(int(r)) for r in np.asarray(run.reason)],
-        )
+        yield _tokens(made, np.asarray(emitted.logprobs), run, np.asarray(emitted.likely), np.asarray(emitted.likely_logprobs))
+
+
+def _tokens(made: list[list[int]], logprobs: np.ndarray, run: Run, likely: np.ndarray, likely_logprobs: np.ndarray) -> Tokens:
+    found = [
+        [list(zip(ids.tolist(), values.tolist(), strict=True)) for ids, values in zip(a[: len(m)], b[: len(m)], strict=True)]
+        for m, a, b in zip(made, likely, likely_logprobs, strict=True)
+    ]
+    reasons = [Stop(int(r)) for r in np.asarray(run.reason)]
+    return Tokens(made, [row[: len(m)].tolist() for m, row in zip(made, logprobs, strict=True)], reasons, found)
+
+
+def _settled(run: Run, grammars: Running | None, made: Sequence[Sequence[int]]) -> Run:
+    """The run with everything its grammars need for the next token."""
+    if grammars is None:
+        return run
+    for slot, tokens in enumerate(made):
+        grammars.take(slot, tokens)
+    grammars.constraint = run.constraint
+    running = np.asarray(run.reason) == Stop.RUNNING
+    grammars.settle(running.tolist())
+    dead = jnp.asarray(running) & (grammars.constraint.ready == Ready.DEAD_END)
+    return run.replace(constraint=grammars.constraint, reason=jnp.where(dead, Stop.GRAMMAR, run.reason))
 
 
 def _remember(session: Session, made: Sequence[Sequence[int]]) -> None:
     for tokens, new in zip(session.tokens, made, strict=True):
         tokens.extend(new)
-
-
-def _dispatch(
-    params: Params, session: Session, run: Run, sampling: Sampling, end: jax.Array, steps: int, config: Config, programs: Programs
-) -> tuple[Emitted, Run]:
-    emitted, session.state, run = programs(jit_decode_loop, params, session.state, run, sampling, end, jnp.int32(steps), config=config)
-    jax.block_until_ready(emitted)
-    return emitted, run

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 
 from jaxllama.models import Config, DecodeState, Params
 
-from .sampling import Sampling, sample
+from .chain import REPORTED, Choice, sample
+from .constraint import Constraint, DeviceTables, Ready, advance
+from .history import History, remember
+from .sampling import Sampling
 from .shapes import LOOP_TOKENS
 from .step import step
+from .words import Words
 
 
 class Stop(IntEnum):
@@ -22,6 +26,7 @@ class Stop(IntEnum):
     END = 1  # the model chose a token that ends the generation
     LIMIT = 2  # as many tokens as were asked for
     CONTEXT = 3  # no room for another token
+    GRAMMAR = 4  # a dead end: the grammar allows nothing more, and the text may not end
 
 
 @flax.struct.dataclass
@@ -32,11 +37,22 @@ class Run:
         token: int32[B], the newest token of each slot, not yet in the cache.
         reason: int32[B], a `Stop`.
         remaining: int32[B], how many more tokens are wanted.
+        history: what samplers remember.
+        constraint: where the texts stand in their grammars; None where no slot has one.
     """
 
     token: jax.Array
     reason: jax.Array
     remaining: jax.Array
+    history: History
+    constraint: Constraint | None = None
+
+    def going(self) -> jax.Array:
+        """bool[], whether the loop can go on: some slot runs, and none waits for its grammar's tables."""
+        running = self.reason == Stop.RUNNING
+        if self.constraint is None:
+            return running.any()
+        return running.any() & ~(running & (self.constraint.ready != Ready.YES)).any()
 
 
 @flax.struct.dataclass
@@ -47,65 +63,113 @@ class Emitted:
         tokens: int32[B, LOOP_TOKENS]; a slot's tokens are the first `counts` of its row. A token that ends the generation is among them.
         logprobs: f32[B, LOOP_TOKENS].
         counts: int32[B].
+        likely, likely_logprobs: int32[B, LOOP_TOKENS, N], f32[B, LOOP_TOKENS, N]: the most likely tokens each time; N is 0 where nobody asked.
     """
 
     tokens: jax.Array
     logprobs: jax.Array
     counts: jax.Array
+    likely: jax.Array
+    likely_logprobs: jax.Array
 
 
-def choose(logits: jax.Array, state: DecodeState, run: Run, sampling: Sampling, end: jax.Array) -> tuple[Run, jax.Array]:
-    """Sample a token for every running slot and decide whether it is the last. Returns the new run and log-probabilities f32[B]."""
-    tokens, logprobs = sample(logits, sampling, state.positions, end)
+def choose(
+    logits: jax.Array, state: DecodeState, run: Run, sampling: Sampling, words: Words, tables: DeviceTables | None, report: str
+) -> tuple[Run, Choice]:
+    """Sample a token for every running slot and decide whether it is the last."""
+    choice, history = sample(logits, sampling, run.history, state.positions, words, run.constraint, report=report)
     running = run.reason == Stop.RUNNING
     remaining = run.remaining - running.astype(jnp.int32)
     reason = jnp.where(state.positions >= state.n_ctx, Stop.CONTEXT, Stop.RUNNING)
     reason = jnp.where(remaining <= 0, Stop.LIMIT, reason)
-    reason = jnp.where(end[tokens], Stop.END, reason)
-    return Run(jnp.where(running, tokens, run.token), jnp.where(running, reason, run.reason), remaining), logprobs
+    reason = jnp.where(words.end[choice.tokens], Stop.END, reason)
+    reason = jnp.where(running, reason, run.reason)
+    constraint = run.constraint
+    if constraint is not None:
+        assert tables is not None
+        with jax.named_scope("grammar"):
+            constraint = advance(tables, constraint, choice.tokens, running & (reason == Stop.RUNNING))
+        dead = constraint.ready == Ready.DEAD_END
+        reason = jnp.where(dead & (reason == Stop.RUNNING), Stop.GRAMMAR, reason)
+    history = remember(history, sampling, choice.tokens, running)
+    return Run(jnp.where(running, choice.tokens, run.token), reason, remaining, history, constraint), choice
 
 
 def decode_loop(
-    params: Params, state: DecodeState, run: Run, sampling: Sampling, end: jax.Array, steps: jax.Array, *, config: Config
+    params: Params,
+    state: DecodeState,
+    run: Run,
+    sampling: Sampling,
+    words: Words,
+    tables: DeviceTables | None,
+    steps: jax.Array,
+    *,
+    config: Config,
+    report: str = "",
 ) -> tuple[Emitted, DecodeState, Run]:
-    """Up to `steps` tokens for every slot; ends early when no slot runs any more.
+    """Up to `steps` tokens for every slot; ends early when no slot runs any more, or when the tables lack what a slot's grammar needs.
 
     Args:
         params: packed weights. Not donated.
         state: `jit_decode_loop` donates it.
         run: where the generations stand, from `begin` or the dispatch before.
         sampling: parameters of the slots.
-        end: bool[V], tokens that end a generation.
+        words: the vocabulary.
+        tables: of the grammars; None where no slot has one.
         steps: int32[], at most `LOOP_TOKENS`; traced, so that no value recompiles.
         config: static.
+        report: "before" or "after", to be told the most likely tokens before or after the samplers; static.
 
     Law: the tokens do not depend on how a generation is cut into dispatches.
     """
-    slots = run.token.shape[0]
-    empty = Emitted(jnp.zeros((slots, LOOP_TOKENS), jnp.int32), jnp.zeros((slots, LOOP_TOKENS), jnp.float32), jnp.zeros(slots, jnp.int32))
+    slots, size = run.history.counts.shape
+    reported = min(REPORTED, size) if report else 0
+    shape = (slots, LOOP_TOKENS)
+    empty = Emitted(
+        jnp.zeros(shape, jnp.int32), jnp.zeros(shape), jnp.zeros(slots, jnp.int32), jnp.zeros((*shape, reported), jnp.int32), jnp.zeros((*shape, reported))
+    )
 
     def going(carry: tuple[jax.Array, Emitted, DecodeState, Run]) -> jax.Array:
         i, _, _, run = carry
-        return (i < jnp.minimum(steps, LOOP_TOKENS)) & (run.reason == Stop.RUNNING).any()
+        return (i < jnp.minimum(steps, LOOP_TOKENS)) & run.going()
 
     def body(carry: tuple[jax.Array, Emitted, DecodeState, Run]) -> tuple[jax.Array, Emitted, DecodeState, Run]:
         i, emitted, state, run = carry
         running = run.reason == Stop.RUNNING
         logits, state = step(params, state, run.token, running, config=config)
-        run, logprobs = choose(logits, state, run, sampling, end)
-        emitted = Emitted(emitted.tokens.at[:, i].set(run.token), emitted.logprobs.at[:, i].set(logprobs), emitted.counts + running.astype(jnp.int32))
+        run, choice = choose(logits, state, run, sampling, words, tables, report)
+        emitted = Emitted(
+            emitted.tokens.at[:, i].set(run.token),
+            emitted.logprobs.at[:, i].set(choice.logprobs),
+            emitted.counts + running.astype(jnp.int32),
+            emitted.likely.at[:, i].set(choice.likely),
+            emitted.likely_logprobs.at[:, i].set(choice.likely_logprobs),
+        )
         return i + 1, emitted, state, run
 
     _, emitted, state, run = jax.lax.while_loop(going, body, (jnp.int32(0), empty, state, run))
     return emitted, state, run
 
 
-def begin(logits: jax.Array, state: DecodeState, sampling: Sampling, end: jax.Array, limits: jax.Array) -> tuple[Run, jax.Array]:
-    """The first token of every slot, from the logits of `prefill`, and its log-probability f32[B]. `limits` int32[B]: tokens wanted in all."""
+def begin(
+    logits: jax.Array,
+    state: DecodeState,
+    history: History,
+    sampling: Sampling,
+    words: Words,
+    limits: jax.Array,
+    constraint: Constraint | None = None,
+    tables: DeviceTables | None = None,
+    *,
+    report: str = "",
+) -> tuple[Run, Choice]:
+    """The first token of every slot, from the logits of `prefill`. `limits` int32[B]: tokens wanted in all."""
     slots = logits.shape[0]
-    fresh = Run(jnp.zeros(slots, jnp.int32), jnp.full(slots, Stop.RUNNING, jnp.int32), limits)
-    return choose(logits, state, fresh, sampling, end)
+    fresh = Run(jnp.zeros(slots, jnp.int32), jnp.full(slots, Stop.RUNNING, jnp.int32), limits, history, constraint)
+    if constraint is not None:
+        fresh = fresh.replace(reason=jnp.where(constraint.ready == Ready.DEAD_END, Stop.GRAMMAR, fresh.reason))
+    return choose(logits, state, fresh, sampling, words, tables, report)
 
 
-jit_decode_loop = jax.jit(decode_loop, static_argnames=("config",), donate_argnames=("state", "run"))
-jit_begin = jax.jit(begin)
+jit_decode_loop = jax.jit(decode_loop, static_argnames=("config", "report"), donate_argnames=("state", "run"))
+jit_begin = jax.jit(begin, static_argnames=("report",))

@@ -1,139 +1,259 @@
-"""Choosing the next token on the device: top-k, top-p, min-p and temperature, in llama.cpp's order, each slot with its own parameters.
+"""What a request says about sampling: parameters as arrays, each slot with its own, so that no value of theirs recompiles anything.
 
-A token depends on the logits, the parameters, the seed and the position alone: neither on the other slots nor on how the loop is cut into dispatches.
-Parameters are arrays, so no value of theirs recompiles anything.
+Names, defaults and order are llama.cpp's (`common_params_sampling`). Only the order of the samplers is part of the program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxllama.kernels.assemble import kernels_run
+Custom = Callable[[jax.Array, Any], jax.Array]  # (logits f32[B, V], history) -> logits
+Chain = tuple[str | Custom, ...]
 
-from . import logits_kernel
+# Name, letter for --sampler-seq, other spellings.
+SAMPLERS = {
+    "penalties": ("e", ()),
+    "dry": ("d", ()),
+    "top_n_sigma": ("s", ()),
+    "top_k": ("k", ()),
+    "typ_p": ("y", ("typical_p", "typ", "typical")),
+    "top_p": ("p", ("nucleus",)),
+    "min_p": ("m", ()),
+    "xtc": ("x", ()),
+    "temperature": ("t", ("temp",)),
+    "infill": ("i", ()),
+    "adaptive_p": ("a", ()),
+}
+DEFAULT_CHAIN: Chain = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
+DEFAULT_BREAKERS = ("\n", ":", '"', "*")
+MOST_TAIL = 20  # tokens of a sequence breaker after its first
+_SLOTS_OF_BIAS = (32, 1024)  # how many biases there is room for; more of them are another program
+_SLOTS_OF_TAILS = (0, 8, 64)
 
-WINDOW = 256  # top-k up to this size never looks at the rest of the vocabulary
-_BLOCK = 256  # divides most vocabularies, which then need no padding
+# Per slot, with llama.cpp's defaults.
+FLOATS = {
+    "temperature": 0.8,
+    "dynatemp_range": 0.0,
+    "dynatemp_exponent": 1.0,
+    "top_p": 0.95,
+    "min_p": 0.05,
+    "typical_p": 1.0,
+    "top_n_sigma": -1.0,
+    "xtc_probability": 0.0,
+    "xtc_threshold": 0.1,
+    "repeat_penalty": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "dry_multiplier": 0.0,
+    "dry_base": 1.75,
+    "mirostat_tau": 5.0,
+    "mirostat_eta": 0.1,
+    "adaptive_target": -1.0,
+    "adaptive_decay": 0.9,
+}
+INTEGERS = {"top_k": 40, "min_keep": 0, "repeat_last_n": 64, "dry_allowed_length": 2, "dry_penalty_last_n": 64, "mirostat": 0}
 
 
 @flax.struct.dataclass
 class Sampling:
-    """Sampling parameters of B slots; a pytree of arrays [B].
+    """Sampling parameters of B slots; a pytree.
 
     Attributes:
         temperature: 0 or less takes the most likely token.
+        dynatemp_range, dynatemp_exponent: let the temperature follow the entropy, by as much as the range up and down.
         top_k: keep the k most likely; 0 or less keeps all.
         top_p: keep the fewest most likely tokens whose probabilities sum to at least this; 1 keeps all.
         min_p: keep tokens at least this fraction as likely as the most likely one; 0 keeps all.
+        typical_p: keep the tokens whose surprise is nearest to the entropy, up to this probability; 1 keeps all.
+        top_n_sigma: keep logits within so many standard deviations of the highest; 0 or less keeps all.
+        xtc_probability, xtc_threshold: how often all but the last of the tokens at least this likely are left out.
+        min_keep: tokens that top_p, min_p, typical_p and xtc leave at least.
+        repeat_penalty, frequency_penalty, presence_penalty: for tokens among the last `repeat_last_n` (-1: all of the context).
+        dry_multiplier, dry_base, dry_allowed_length: a token that would go on with a repetition of `n` tokens loses multiplier * base^(n - allowed); looked for
+            among the last `dry_penalty_last_n` (-1: all), back to the last sequence breaker.
+        mirostat: 0 off; 1 and 2 keep the surprise at `mirostat_tau` bits with a learning rate of `mirostat_eta`, instead of all other samplers.
+        adaptive_target, adaptive_decay: of adaptive_p, where it is in the chain.
         seed: of the random stream, uint32.
         ignore_end: never choose a token that ends the generation.
+        bias_tokens, bias: int32[B, N], f32[B, N], added to logits; tokens beyond the vocabulary mean nothing.
+        breakers: uint32[B, W], a bit for each token that is or contains a sequence breaker.
+        tails, tail_heads: int32[B, T, MOST_TAIL] (-1 at their ends), uint32[B, T, W]: breakers that begin in one token and end with others.
+        chain: static: the samplers in their order.
     """
 
     temperature: jax.Array
+    dynatemp_range: jax.Array
+    dynatemp_exponent: jax.Array
     top_k: jax.Array
     top_p: jax.Array
     min_p: jax.Array
+    typical_p: jax.Array
+    top_n_sigma: jax.Array
+    xtc_probability: jax.Array
+    xtc_threshold: jax.Array
+    min_keep: jax.Array
+    repeat_last_n: jax.Array
+    repeat_penalty: jax.Array
+    frequency_penalty: jax.Array
+    presence_penalty: jax.Array
+    dry_multiplier: jax.Array
+    dry_base: jax.Array
+    dry_allowed_length: jax.Array
+    dry_penalty_last_n: jax.Array
+    mirostat: jax.Array
+    mirostat_tau: jax.Array
+    mirostat_eta: jax.Array
+    adaptive_target: jax.Array
+    adaptive_decay: jax.Array
     seed: jax.Array
     ignore_end: jax.Array
+    bias_tokens: jax.Array
+    bias: jax.Array
+    breakers: jax.Array
+    tails: jax.Array
+    tail_heads: jax.Array
+    chain: Chain = flax.struct.field(pytree_node=False, default=DEFAULT_CHAIN)
+
+
+def chain_of(samplers: str | Sequence[str | Custom]) -> Chain:
+    """The samplers of a chain.
+
+    Args:
+        samplers: names in llama.cpp's spellings, one after the other or in one text with semicolons; functions of (logits, history) among them.
+
+    Raises:
+        ValueError: there is no such sampler.
+    """
+    names = {spelling: name for name, (_, others) in SAMPLERS.items() for spelling in (name, *others)}
+    names |= {spelling.replace("_", ""): name for spelling, name in names.items()}
+    given = [s for s in samplers.split(";") if s.strip()] if isinstance(samplers, str) else samplers
+    found: list[str | Custom] = []
+    for one in given:
+        name = one if callable(one) else names.get(one.strip().lower().replace("-", "_"))
+        if name is None:
+            raise ValueError(f"there is no sampler '{one}'; there are {', '.join(SAMPLERS)}")
+        found.append(name)
+    return tuple(found)
+
+
+def chain_of_letters(letters: str) -> Chain:
+    """The samplers of llama.cpp's short notation (`edskypmxt` is the default)."""
+    names = {letter: name for name, (letter, _) in SAMPLERS.items()}
+    if unknown := [c for c in letters if c not in names]:
+        raise ValueError(f"there is no sampler '{unknown[0]}'; there are {', '.join(f'{c} ({n})' for c, n in names.items())}")
+    return tuple(names[c] for c in letters)
 
 
 def make_sampling(
     slots: int = 1,
     *,
-    temperature: float | Sequence[float] = 0.8,
-    top_k: int | Sequence[int] = 40,
-    top_p: float | Sequence[float] = 0.95,
-    min_p: float | Sequence[float] = 0.05,
     seed: int | Sequence[int] = 0,
     ignore_end: bool | Sequence[bool] = False,
+    logit_bias: Mapping[int, float] | Sequence[Mapping[int, float]] = {},
+    samplers: str | Sequence[str | Custom] = DEFAULT_CHAIN,
+    breakers: Breakers | None = None,
+    **parameters: float | Sequence[float],
 ) -> Sampling:
-    """Parameters for `slots` sequences, each value one for all or a sequence of one for each; the defaults are llama.cpp's."""
+    """Parameters for `slots` sequences, each value one for all or a sequence of one for each; the defaults are llama.cpp's.
+
+    Args:
+        logit_bias: numbers to add to tokens' logits; minus infinity forbids a token.
+        samplers: see `chain_of`.
+        breakers: sequence breakers, as tokens; see `make_breakers`.
+        **parameters: see `Sampling`.
+
+    Raises:
+        TypeError: there is no such parameter.
+        ValueError: a value is not one that the parameter can have.
+    """
+    if unknown := sorted(set(parameters) - set(FLOATS) - set(INTEGERS)):
+        raise TypeError(f"there is no sampling parameter '{unknown[0]}'; there are {', '.join(sorted([*FLOATS, *INTEGERS]))}")
 
     def spread(name: str, value: object, dtype: type) -> jax.Array:
         array = np.asarray(value)
         if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != slots):
             raise ValueError(f"{name} has shape {array.shape}, expected one value or {slots}")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite, not {value}")
+        if array.dtype.kind not in "bifu" or (array.dtype.kind == "f" and (not np.isfinite(array).all() or (dtype is np.int32 and (array % 1).any()))):
+            raise ValueError(f"{name} must be {'a whole number' if dtype is np.int32 else 'finite'}, not {value}")
         return jnp.asarray(np.broadcast_to(array, slots).astype(dtype))
 
+    values = {name: spread(name, parameters.get(name, default), np.float32) for name, default in FLOATS.items()}
+    values |= {name: spread(name, parameters.get(name, default), np.int32) for name, default in INTEGERS.items()}
+    for name, least, most in (("repeat_last_n", -1, None), ("dry_penalty_last_n", -1, None), ("mirostat", 0, 2), ("min_keep", 0, None)):
+        array = np.asarray(values[name])
+        if (array < least).any() or (most is not None and (array > most).any()):
+            raise ValueError(f"{name} must be {least} or more{'' if most is None else f', at most {most}'}, not {parameters[name]}")
+    if (np.asarray(values["repeat_penalty"]) <= 0).any():
+        raise ValueError(f"repeat_penalty must be above 0, not {parameters['repeat_penalty']}")
+    given = [logit_bias] * slots if isinstance(logit_bias, Mapping) else list(logit_bias)
+    if len(given) != slots:
+        raise ValueError(f"logit_bias has {len(given)} mappings, expected one or {slots}")
+    most = max(map(len, given))
+    room = next((n for n in _SLOTS_OF_BIAS if n >= most), most)
+    tokens, bias = np.full((slots, room), 2**31 - 1, np.int32), np.zeros((slots, room), np.float32)
+    for slot, mapping in enumerate(given):
+        for n, (token, value) in enumerate(mapping.items()):
+            if np.isnan(value) or value == np.inf:
+                raise ValueError(f"logit_bias of token {token} must be a number or minus infinity, not {value}")
+            tokens[slot, n], bias[slot, n] = token, value
+    sets = breakers if breakers is not None else Breakers.none()
     return Sampling(
-        temperature=spread("temperature", temperature, np.float32),
-        top_k=spread("top_k", top_k, np.int32),
-        top_p=spread("top_p", top_p, np.float32),
-        min_p=spread("min_p", min_p, np.float32),
+        **values,
         seed=spread("seed", np.asarray(seed, np.int64) % 2**32, np.uint32),
         ignore_end=spread("ignore_end", ignore_end, np.bool_),
+        bias_tokens=jnp.asarray(tokens),
+        bias=jnp.asarray(bias),
+        breakers=jnp.broadcast_to(jnp.asarray(sets.single), (slots, *sets.single.shape)),
+        tails=jnp.broadcast_to(jnp.asarray(sets.tails), (slots, *sets.tails.shape)),
+        tail_heads=jnp.broadcast_to(jnp.asarray(sets.heads), (slots, *sets.heads.shape)),
+        chain=chain_of(samplers),
     )
 
 
-def argmax(logits: jax.Array) -> jax.Array:
-    """First index of the maximum, int32[B], in two levels: XLA's own argmax over a large vocabulary is ten times slower on CPU."""
-    slots, size = logits.shape
-    blocks = jnp.pad(logits, ((0, 0), (0, -size % _BLOCK)), constant_values=-jnp.inf).reshape(slots, -1, _BLOCK)
-    block = blocks.max(-1).argmax(-1)
-    within = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0].argmax(-1)
-    return (block * _BLOCK + within).astype(jnp.int32)
+@flax.struct.dataclass
+class Breakers:
+    """Sequence breakers of DRY, as tokens: see `Sampling`."""
+
+    single: np.ndarray
+    tails: np.ndarray
+    heads: np.ndarray
+
+    @classmethod
+    def none(cls) -> Breakers:
+        return cls(np.zeros(1, np.uint32), np.zeros((0, MOST_TAIL), np.int32), np.zeros((0, 1), np.uint32))
 
 
-def _choose(logits: jax.Array, ids: jax.Array, sampling: Sampling, uniform: jax.Array) -> jax.Array:
-    """int32[B] from candidates sorted by logit, descending: logits f32[B, C] and their ids int32[B, C]."""
-    size = logits.shape[1]
-    rank = jnp.arange(size)[None]
-    top_k = jnp.where(sampling.top_k > 0, sampling.top_k, size)[:, None]
-    kept = rank < top_k
-    masked = jnp.where(kept, logits, -jnp.inf)
-    probabilities = jax.nn.softmax(masked, -1)
-    before = jnp.cumsum(probabilities, -1) - probabilities
-    kept &= (before < sampling.top_p[:, None]) | (rank == 0)
-    kept &= (logits >= logits[:, :1] + jnp.log(jnp.maximum(sampling.min_p, 0.0))[:, None]) | (rank == 0)
-    temperature = jnp.maximum(sampling.temperature, 1e-6)[:, None]
-    weights = jnp.where(kept, jnp.exp((logits - logits[:, :1]) / temperature), 0.0)
-    cumulative = jnp.cumsum(weights, -1)
-    place = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1)
-    last = jnp.where(weights > 0, rank, 0).max(-1)
-    place = jnp.where(sampling.temperature > 0, jnp.minimum(place, last), 0)
-    return jnp.take_along_axis(ids, place[:, None], axis=1)[:, 0]
-
-
-def sample(logits: jax.Array, sampling: Sampling, positions: jax.Array, end: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The next token of every slot.
+def make_breakers(texts: Sequence[str], pieces: Sequence[bytes], encode: Callable[[str], list[int]]) -> Breakers:
+    """The tokens that break sequences: those with the whole text in them, and those at whose end it begins, with what is then missing.
 
     Args:
-        logits: f32[B, V].
-        sampling: parameters of the B slots.
-        positions: int32[B], the position that the token will have; picks its number from the random stream.
-        end: bool[V], the tokens that end a generation.
-
-    Returns:
-        Tokens int32[B], and their log-probabilities f32[B] under the whole distribution, before any cut.
+        texts: the breakers; of longer ones the first 40 bytes count.
+        pieces: all tokens' texts.
+        encode: ids of a text without special tokens.
     """
-    size = logits.shape[1]
-
-    def allowed() -> jax.Array:
-        return jnp.where(sampling.ignore_end[:, None] & end[None], -jnp.inf, logits)
-
-    if kernels_run():
-        best, total = logits_kernel.best_and_total(logits, end, sampling.ignore_end)
-    else:
-        best, total = None, jax.nn.logsumexp(logits, -1)
-
-    def draw(seed: jax.Array, position: jax.Array) -> jax.Array:
-        return jax.random.uniform(jax.random.fold_in(jax.random.key(seed), position))
-
-    def from_top(count: int) -> jax.Array:
-        # Without the barrier XLA merges the cut with what follows and sorts the whole vocabulary instead: 21 ms instead of 0.2 for 128k tokens on CPU.
-        values, ids = jax.lax.optimization_barrier(tuple(jax.lax.top_k(allowed(), count)))
-        return _choose(values, ids, sampling, jax.vmap(draw)(sampling.seed, positions))
-
-    greedy = sampling.temperature <= 0
-    narrow = greedy | ((sampling.top_k > 0) & (sampling.top_k <= min(WINDOW, size)))
-    way = jnp.where(greedy.all(), 0, jnp.where(narrow.all(), 1, 2))
-    tokens = jax.lax.switch(way, [lambda: argmax(allowed()) if best is None else best, lambda: from_top(min(WINDOW, size)), lambda: from_top(size)])
-    chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
-    return tokens, chosen - total
+    words = -(-len(pieces) // 32)
+    single = np.zeros(words * 32, np.uint8)
+    tails: dict[tuple[int, ...], np.ndarray] = {}
+    for text in (t.encode()[:40] for t in texts if t):
+        missing = {n: tuple(encode(text[n:].decode("utf-8", "replace"))[:MOST_TAIL]) for n in range(1, len(text))}
+        for token, piece in enumerate(pieces):
+            if text in piece:
+                single[token] = 1
+                continue
+            for n, tail in missing.items():
+                if piece.endswith(text[:n]):
+                    tails.setdefault(tail, np.zeros(words * 32, np.uint8))[token] = 1
+    room = next((n for n in _SLOTS_OF_TAILS if n >= len(tails)), None)
+    if room is None:
+        raise ValueError(f"the sequence breakers have {len(tails)} endings, {_SLOTS_OF_TAILS[-1]} are allowed")
+    padded, heads = np.full((room, MOST_TAIL), -1, np.int32), np.zeros((room, words), np.uint32)
+    for n, (tail, bits) in enumerate(tails.items()):
+        padded[n, : len(tail)] = tail
+        heads[n] = np.packbits(bits, bitorder="little").view(np.uint32)
+    return Breakers(np.packbits(single, bitorder="little").view(np.uint32), padded, heads)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import Any
 
 from .json_schema import json_schema_to_gbnf
+from .regex import gbnf_of_choices, gbnf_of_regex
+from .types import schema_of
 from .matcher import Matcher, Place, first_error
 from .nodes import Rules
 from .reader import read_gbnf
@@ -36,13 +38,31 @@ class Grammar:
         return cls(text, read_gbnf(text, tokenize))
 
     @classmethod
-    def from_json_schema(cls, schema: Mapping[str, Any]) -> Grammar:
+    def from_json_schema(cls, schema: Any, *, any_order: bool = False, ignore: Collection[str] = ()) -> Grammar:
         """The JSON that a schema describes.
+
+        Args:
+            schema: a dictionary; or a pydantic model, a dataclass or another type.
+            any_order, ignore: see `json_schema_to_gbnf`.
 
         Raises:
             SchemaError: the schema says what a grammar cannot.
         """
-        return cls.from_gbnf(json_schema_to_gbnf(schema))
+        return cls.from_gbnf(json_schema_to_gbnf(schema_of(schema), any_order=any_order, ignore=ignore))
+
+    @classmethod
+    def from_regex(cls, pattern: str) -> Grammar:
+        """The texts that a regular expression matches from their beginning to their end.
+
+        Raises:
+            RegexError: the expression is malformed, or is not what a grammar can say.
+        """
+        return cls.from_gbnf(gbnf_of_regex(pattern))
+
+    @classmethod
+    def from_choices(cls, choices: Sequence[str]) -> Grammar:
+        """One of some texts."""
+        return cls.from_gbnf(gbnf_of_choices(choices))
 
     @cached_property
     def matcher(self) -> Matcher:

@@ -1,0 +1,240 @@
+"""JSON schemas put together: what holds under two schemas at once, and what holds where one does not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+ANNOTATIONS = frozenset(
+    "title description default examples $schema $id $defs definitions deprecated readOnly writeOnly $comment strict discriminator".split()
+)
+TYPES = ("boolean", "null", "integer", "number", "string", "object", "array")
+_LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+_UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+Schema = Mapping[str, Any]
+
+
+class SchemaError(ValueError):
+    """A schema says what a grammar cannot, or is none."""
+
+
+class Impossible(Exception):
+    """Nothing holds under both."""
+
+
+def without_annotations(schema: Schema) -> dict[str, Any]:
+    return {k: v for k, v in schema.items() if k not in ANNOTATIONS}
+
+
+def types_of(schema: Schema) -> list[str] | None:
+    """The types that a schema names; None: it names none."""
+    kind = schema.get("type")
+    return None if kind is None else list(kind) if isinstance(kind, list) else [kind]
+
+
+def merged(a: Any, b: Any, path: str) -> dict[str, Any] | bool:
+    """A schema for what holds under both. References are followed before.
+
+    Raises:
+        Impossible: nothing does.
+        SchemaError: no grammar can say it.
+    """
+    if a is False or b is False:
+        raise Impossible
+    if a is True or a == {}:
+        return b
+    if b is True or b == {}:
+        return a
+    found = without_annotations(a)
+    for key, value in without_annotations(b).items():
+        if key not in found or found[key] == value:
+            found[key] = value
+            continue
+        mine = found[key]
+        if key == "type":
+            found[key] = _types(types_of(a) or [], types_of(b) or [])
+        elif key == "enum":
+            found[key] = [v for v in mine if any(same(v, w) for w in value)]
+        elif key == "const":
+            raise Impossible
+        elif key == "required":
+            found[key] = [*mine, *(r for r in value if r not in mine)]
+        elif key in _LOWER:
+            found[key] = max(mine, value)
+        elif key in _UPPER:
+            found[key] = min(mine, value)
+        elif key == "uniqueItems":
+            found[key] = mine or value
+        elif key in ("properties", "patternProperties"):
+            found[key] = _members(mine, value, f"{path}.{key}")
+        elif key in ("items", "additionalProperties"):
+            found[key] = _both(mine, value, f"{path}.{key}")
+        elif key == "prefixItems" and len(mine) == len(value):
+            found[key] = [_both(x, y, f"{path}.{key}") for x, y in zip(mine, value, strict=True)]
+        elif key in ("anyOf", "oneOf", "allOf", "not", "if"):
+            found.setdefault("allOf", [])
+            found["allOf"] = [*found["allOf"], {k: b[k] for k in ("if", "then", "else")} if key == "if" else {key: value}]
+        elif key not in ("then", "else"):
+            raise SchemaError(f"{path}.{key}: two values of this keyword cannot be put together in a grammar: {json.dumps(mine)} and {json.dumps(value)}")
+    for one, other in ((a, b), (b, a)):  # what one of them has no property for is an additional one there
+        if "properties" in other and "properties" in found:
+            rest = one.get("additionalProperties", True)
+            for name in other["properties"]:
+                if name not in one.get("properties", {}) and not any(re.search(p, name) for p in one.get("patternProperties", {})) and rest is not True:
+                    found["properties"] = {**found["properties"], name: _both(found["properties"][name], rest, f"{path}.properties.{name}")}
+    return found
+
+
+def _both(a: Any, b: Any, path: str) -> Any:
+    try:
+        return merged(a, b, path)
+    except Impossible:
+        return False
+
+
+def _members(a: Schema, b: Schema, path: str) -> dict[str, Any]:
+    return {**a, **{name: _both(a[name], schema, f"{path}.{name}") if name in a else schema for name, schema in b.items()}}
+
+
+def _types(a: list[str], b: list[str]) -> list[str]:
+    found = [t for t in a if t in b or (t == "integer" and "number" in b)]
+    found += [t for t in b if t == "integer" and "number" in a and t not in found]
+    if not found:
+        raise Impossible
+    return found
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal for JSON: true is not 1."""
+    return type(a) is type(b) and a == b if isinstance(a, bool) or isinstance(b, bool) else a == b
+
+
+def type_of(value: Any) -> str:
+    """The type of a JSON value."""
+    if isinstance(value, bool):
+        return "boolean"
+    if value is None:
+        return "null"
+    if isinstance(value, (int, float)):
+        return "integer" if float(value).is_integer() else "number"
+    return "string" if isinstance(value, str) else "object" if isinstance(value, Mapping) else "array"
+
+
+def holds(value: Any, schema: Any, path: str) -> bool:
+    """Whether a value given in the schema itself holds under the other keywords beside it.
+
+    Raises:
+        SchemaError: a keyword is not one of the simple ones.
+    """
+    if isinstance(schema, bool):
+        return schema
+    kind = type_of(value)
+    for key, wanted in without_annotations(schema).items():
+        if key == "type":
+            types = types_of(schema) or []
+            good = kind in types or (kind == "integer" and "number" in types)
+        elif key == "enum":
+            good = any(same(value, v) for v in wanted)
+        elif key == "const":
+            good = same(value, wanted)
+        elif key in ("minLength", "maxLength", "pattern", "format"):
+            good = kind != "string" or _text_holds(value, key, wanted)
+        elif key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+            limit = {"minimum": value.__ge__, "maximum": value.__le__, "exclusiveMinimum": value.__gt__, "exclusiveMaximum": value.__lt__}
+            good = kind not in ("integer", "number") or bool(limit[key](wanted))
+        elif key in ("minItems", "maxItems"):
+            good = kind != "array" or (len(value) >= wanted if key == "minItems" else len(value) <= wanted)
+        elif key == "required":
+            good = kind != "object" or all(r in value for r in wanted)
+        elif key == "properties":
+            good = kind != "object" or all(holds(value[k], s, path) for k, s in wanted.items() if k in value)
+        elif key == "additionalProperties":
+            names = schema.get("properties", {})
+            good = kind != "object" or all(holds(v, wanted, path) for k, v in value.items() if k not in names)
+        elif key == "items":
+            good = kind != "array" or all(holds(v, wanted, path) for v in value)
+        elif key == "anyOf":
+            good = any(holds(value, s, path) for s in wanted)
+        elif key == "oneOf":
+            good = sum(holds(value, s, path) for s in wanted) == 1
+        elif key == "allOf":
+            good = all(holds(value, s, path) for s in wanted)
+        elif key == "not":
+            good = not holds(value, wanted, path)
+        elif key == "uniqueItems":
+            good = kind != "array" or not wanted or all(not same(a, b) for n, a in enumerate(value) for b in value[:n])
+        else:
+            raise SchemaError(f"{path}.{key}: this keyword beside given values cannot be turned into a grammar")
+        if not good:
+            return False
+    return True
+
+
+def _text_holds(value: str, key: str, wanted: Any) -> bool:
+    if key == "pattern":
+        return re.search(wanted, value) is not None
+    return len(value) >= wanted if key == "minLength" else len(value) <= wanted if key == "maxLength" else True
+
+
+def finite(schema: Any) -> list[Any] | None:
+    """All values that hold under a schema, where they are given one by one."""
+    if not isinstance(schema, Mapping):
+        return [] if schema is False else None
+    if "const" in schema:
+        values = [schema["const"]]
+    elif "enum" in schema:
+        values = list(schema["enum"])
+    elif set(types_of(schema) or ["any"]) <= {"boolean", "null"}:
+        values = [v for t in types_of(schema) or [] for v in ((True, False) if t == "boolean" else (None,))]
+    else:
+        return None
+    return [v for v in values if holds(v, {k: s for k, s in schema.items() if k not in ("const", "enum")}, "$")]
+
+
+def excluded(schema: Schema, what: Any, path: str) -> dict[str, Any] | bool:
+    """A schema for what holds under `schema` and not under `what`.
+
+    Raises:
+        Impossible: nothing does.
+        SchemaError: the cases cannot be counted.
+    """
+    if what is False:
+        return dict(schema)
+    if what is True or what == {}:
+        raise Impossible
+    what = without_annotations(what)
+    values = finite(schema)
+    if values is not None:
+        left = [v for v in values if not holds(v, what, path)]
+        if not left:
+            raise Impossible
+        return {"enum": left}
+    if set(what) == {"type"}:
+        own, gone = types_of(schema) or list(TYPES), types_of(what) or []
+        left = [t for t in own if t not in gone and not (t == "integer" and "number" in gone)]
+        if not left or ("integer" in gone and "number" not in gone and "number" in left):
+            raise SchemaError(f"{path}.not: numbers without whole ones cannot be turned into a grammar") if left else Impossible
+        return {**schema, "type": left}
+    if set(what) <= {"type", "required"} and "required" in what and what.get("type", "object") == "object":
+        if len(what["required"]) != 1:
+            raise SchemaError(f"{path}.not: only one required property can be excluded in a grammar")
+        (name,) = what["required"]
+        if name in schema.get("required", ()):
+            raise Impossible
+        return {**schema, "properties": {**schema.get("properties", {}), name: False}}
+    if set(what) <= {"type", "required", "properties"} and len(what.get("properties", {})) == 1 and what.get("type", "object") == "object":
+        ((name, inner),) = what["properties"].items()
+        if set(what.get("required", ())) <= {name}:
+            own = schema.get("properties", {}).get(name)
+            if own is not None and finite(own) is not None:
+                try:
+                    left: Any = excluded(own, inner, f"{path}.properties.{name}")
+                except Impossible:
+                    left = False
+                found = {**schema, "properties": {**schema["properties"], name: left}}
+                if not what.get("required") and name not in schema.get("required", ()):
+                    found["required"] = [*schema.get("required", ()), name]  # where it is missing, `what` holds
+                return found
+    raise SchemaError(f"{path}: what does not hold under this schema cannot be turned into a grammar: {json.dumps(what)[:200]}")

@@ -1,0 +1,170 @@
+"""What a request asks for, in the words of llama.cpp's server and OpenAI's, as what decoding takes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from .decode import Breakers, Sampling, make_breakers, make_sampling
+from .decode.sampling import DEFAULT_BREAKERS, SAMPLERS
+from .grammar import Grammar, GrammarError, SchemaError, gbnf_of_choices, gbnf_of_regex, json_schema_to_gbnf, schema_of
+from .text import Tokenizer
+
+# A file's own recommendations, and what they are called here.
+_RECOMMENDED = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "xtc_probability": "xtc_probability",
+    "xtc_threshold": "xtc_threshold",
+    "penalty_last_n": "repeat_last_n",
+    "penalty_repeat": "repeat_penalty",
+    "mirostat": "mirostat",
+    "mirostat_tau": "mirostat_tau",
+    "mirostat_eta": "mirostat_eta",
+    "sequence": "samplers",
+}
+CONSTRAINTS = ("grammar", "json_schema", "regex", "choice", "response_format")
+
+
+def recommended(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling parameters that a file recommends (`general.sampling.*`), under the names they have here."""
+    found = {name: metadata[f"general.sampling.{key}"] for key, name in _RECOMMENDED.items() if f"general.sampling.{key}" in metadata}
+    if "samplers" in found:  # what is unknown is left out, as llama.cpp does
+        known = {s.replace("_", "") for name, (_, others) in SAMPLERS.items() for s in (name, *others)}
+        found["samplers"] = [s for s in str(found["samplers"]).split(";") if s.strip().lower().replace("-", "").replace("_", "") in known]
+    return found
+
+
+def sampling_for(
+    tokenizer: Tokenizer,
+    metadata: Mapping[str, Any],
+    slots: int,
+    *,
+    seed: int | Sequence[int] | None = -1,
+    ignore_eos: bool | Sequence[bool] = False,
+    logit_bias: Any = None,
+    dry_sequence_breakers: Sequence[str] = DEFAULT_BREAKERS,
+    **parameters: Any,
+) -> Sampling:
+    """Sampling parameters for a number of slots.
+
+    Args:
+        metadata: of the file, whose recommendations count where the request says nothing.
+        seed: a random one for each slot where it is None or negative.
+        logit_bias: a mapping from ids or texts to numbers, or pairs of them; False forbids. A text's tokens all get its bias.
+        dry_sequence_breakers: texts that end a repetition for DRY.
+        **parameters: see `Sampling`; and `samplers`.
+    """
+    if seed is None or (isinstance(seed, int) and seed < 0):
+        seed = [secrets.randbits(32) for _ in range(slots)]
+    given = {name: value for name, value in parameters.items() if value is not None}
+    multiplier = given.get("dry_multiplier", 0.0)
+    wanted = any(multiplier) if isinstance(multiplier, Sequence) else bool(multiplier)
+    return make_sampling(
+        slots,
+        seed=seed,
+        ignore_end=ignore_eos,
+        logit_bias=bias_of(tokenizer, logit_bias),
+        breakers=_breakers(tokenizer, tuple(dry_sequence_breakers)) if wanted else None,
+        **(recommended(metadata) | given),
+    )
+
+
+@lru_cache(16)
+def _breakers(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Breakers:
+    pieces = [tokenizer.piece(t, special=True) for t in range(len(tokenizer))]
+    return make_breakers(texts, pieces, lambda text: tokenizer.encode(text, add_special=False))
+
+
+def bias_of(tokenizer: Tokenizer, given: Any) -> dict[int, float]:
+    """A request's logit_bias by token."""
+    found: dict[int, float] = {}
+    pairs = given.items() if isinstance(given, Mapping) else given or ()
+    for pair in pairs:
+        if not isinstance(pair, Iterable) or isinstance(pair, str) or len(both := tuple(pair)) != 2:
+            raise ValueError(f"logit_bias: expected pairs of a token and a number, found {pair!r}")
+        key, value = both
+        if value is False:
+            value = float("-inf")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"logit_bias: expected a number or false for {key!r}, found {value!r}")
+        if isinstance(key, str) and not key.lstrip("-").isdigit():
+            ids = tokenizer.encode(key, add_special=False)
+        else:
+            ids = [int(key)]
+        for token in ids:
+            if not 0 <= token < len(tokenizer):
+                raise ValueError(f"logit_bias: there is no token {token}; tokens are from 0 to {len(tokenizer) - 1}")
+            found[token] = found.get(token, 0.0) + float(value)
+    return found
+
+
+def grammar_for(
+    tokenizer: Tokenizer,
+    *,
+    grammar: Grammar | str | None = None,
+    json_schema: Any = None,
+    regex: str | None = None,
+    choice: Sequence[str] | None = None,
+    response_format: Mapping[str, Any] | None = None,
+) -> Grammar | None:
+    """What an answer is constrained to; None where it is free. The same request gets the same object, for which everything is prepared already.
+
+    Args:
+        grammar: GBNF, or a grammar.
+        json_schema: a schema as a dictionary; or a pydantic model, a dataclass or another type whose values are described.
+        regex: a regular expression that the whole answer matches.
+        choice: the answer is one of these.
+        response_format: as OpenAI has it: type "text", "json_object" or "json_schema".
+
+    Raises:
+        GrammarError, SchemaError: what is asked for is malformed, or is not what a grammar can say.
+        ValueError: several of these are given.
+    """
+    if response_format is not None:
+        json_schema_of_format = _schema_of_format(response_format)
+        if json_schema_of_format is not None:
+            if json_schema is not None:
+                raise ValueError("json_schema and response_format exclude each other")
+            json_schema = json_schema_of_format
+    given = [n for n, v in (("grammar", grammar), ("json_schema", json_schema), ("regex", regex), ("choice", choice)) if v is not None and v != ""]
+    if len(given) > 1:
+        raise ValueError(f"{given[0]} and {given[1]} exclude each other")
+    if not given:
+        return None
+    if isinstance(grammar, Grammar):
+        return grammar
+    if grammar is not None and not isinstance(grammar, str):
+        raise GrammarError(f"grammar: expected GBNF or a Grammar, found {type(grammar).__name__}")
+    if grammar:
+        return _read(tokenizer, grammar)
+    if json_schema is not None:
+        return _read(tokenizer, json_schema_to_gbnf(schema_of(json_schema)))
+    if regex is not None:
+        return _read(tokenizer, gbnf_of_regex(regex))
+    assert choice is not None
+    return _read(tokenizer, gbnf_of_choices(choice))
+
+
+@lru_cache(64)
+def _read(tokenizer: Tokenizer, text: str) -> Grammar:
+    return Grammar.from_gbnf(text, lambda name: tokenizer.encode(name, add_special=False, parse_special=True))
+
+
+def _schema_of_format(form: Mapping[str, Any]) -> Any:
+    kind = form.get("type") if isinstance(form, Mapping) else None
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return form.get("schema", {"type": "object"})
+    if kind == "json_schema":
+        inner = form.get("json_schema", form)
+        schema = inner.get("schema") if isinstance(inner, Mapping) else None
+        if schema is None:
+            raise SchemaError("response_format: expected a schema at json_schema.schema")
+        return schema
+    raise ValueError(f"response_format: expected a type of text, json_object or json_schema, found {kind!r}")
