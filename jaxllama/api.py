@@ -15,13 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from .chat import Chat, complete_chat, stream_chat
-from .decode import Programs, Sampling, Session, Stop, Timings, make_sampling, prefill_prompts, stream_tokens
+from .decode import Grammars, Programs, Sampling, Session, Stop, Timings, Tokens, Words, make_words, prefill_prompts, stream_tokens
 from .decode.shapes import bucket_for, padded_chunks
 from .formats.gguf import Field, GGUFFile, open_gguf
+from .grammar import Grammar
+from .grammar.trie import build_trie
 from .hub import find_model
 from .models import Config, DecodeState, Params, forward, hidden, init_state, load_packed, read_config
 from .models.parameters import Progress
 from .quant.quantize_file import check_tensor
+from .request import CONSTRAINTS, grammar_for, sampling_for
 from .text import Tokenizer
 from .text.stop import StopFinder
 
@@ -44,8 +47,10 @@ class Piece:
         text: what can be shown now; may be empty, or belong to tokens before this one (a character is never cut in two).
         token: its id; None for the last piece.
         logprob: of the token, before sampling cut the distribution.
-        reason: on the last piece: "end" (the model ended), "limit" (n_predict), "context" (no room left) or "stop" (a stop string).
+        reason: on the last piece: "end" (the model ended), "limit" (n_predict), "context" (no room left), "stop" (a stop string) or "grammar" (a dead end:
+            the grammar allows nothing more).
         timings: on the last piece.
+        likely: with `n_probs`: the most likely tokens in this place, with their log-probabilities.
     """
 
     text: str
@@ -53,6 +58,7 @@ class Piece:
     logprob: float | None = None
     reason: str | None = None
     timings: Timings | None = None
+    likely: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Result:
         tokens, logprobs: its tokens, without one that ended it.
         reason: as in `Piece`.
         timings: of the whole call; slots of a batch share it.
+        likely: with `n_probs`: for each token the most likely ones in its place.
     """
 
     text: str
@@ -71,6 +78,7 @@ class Result:
     logprobs: list[float]
     reason: str
     timings: Timings = field(repr=False)
+    likely: list[tuple[tuple[int, float], ...]] = field(default_factory=list, repr=False)
 
 
 Prompt = str | Sequence[int]
@@ -115,11 +123,23 @@ class Model:
         return f"Model({self.name}, {self.config.architecture}, {self.config.n_layer} layers, n_ctx={self.n_ctx})"
 
     @cached_property
-    def end(self) -> jax.Array:
-        """bool[V], the tokens that end a generation."""
-        mask = np.zeros(self.config.n_vocab, bool)
-        mask[[t for t in self.tokenizer.end if t < self.config.n_vocab]] = True
-        return jnp.asarray(mask)
+    def words(self) -> Words:
+        """What sampling knows of the vocabulary."""
+        return make_words(self.config.n_vocab, self.tokenizer.end)
+
+    @cached_property
+    def words_for_infill(self) -> Words:
+        """The same, with the order of the tokens' texts."""
+        special = self.tokenizer.vocabulary.special
+        return make_words(self.config.n_vocab, self.tokenizer.end, pieces=self._pieces(special=False), fallback=special.get("eot", self.tokenizer.eos))
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """The grammars that generations of this model have used, prepared."""
+        return Grammars(lambda: build_trie(self._pieces(special=True), sorted(self.tokenizer.end)), self.config.n_vocab, self.programs)
+
+    def _pieces(self, *, special: bool) -> list[bytes]:
+        return [self.tokenizer.piece(t, special=special) for t in range(len(self.tokenizer))]
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Ids of a prompt: text gets the file's special tokens around it, ids are checked.
@@ -166,7 +186,14 @@ class Model:
         return np.concatenate(rows)
 
     def stream(
-        self, prompt: Prompt, *, n_predict: int = 128, stop: Sequence[str] = (), shown: Container[int] = (), kept: Kept | None = None, **sampling: Any
+        self,
+        prompt: Prompt,
+        *,
+        n_predict: int = 128,
+        stop: Sequence[str] = (),
+        shown: Container[int] = (),
+        kept: Kept | None = None,
+        **options: Any,
     ) -> Iterator[Piece]:
         """Generate, piece by piece.
 
@@ -176,29 +203,32 @@ class Model:
             stop: strings that end the generation; they are not part of the text.
             shown: control tokens that the text shows.
             kept: what generations leave behind for each other: where a prompt begins like the one before and its answer, only what is new is read.
-            **sampling: `temperature`, `top_k`, `top_p`, `min_p`, `seed` (-1 or None for a random one), `ignore_eos`; llama.cpp's defaults.
+            **options: sampling parameters, under the names of llama.cpp's server and with its defaults (`temperature`, `top_k`, `top_p`, `min_p`, `seed`,
+                `samplers`, `logit_bias`, ...; see `Sampling` and `jaxllama.request.sampling_for`); one of `grammar` (GBNF or a `Grammar`), `json_schema` (a
+                dictionary or a type), `regex`, `choice` and `response_format`; `n_probs` and `post_sampling_probs`.
 
         Yields:
             Pieces whose texts concatenate to the continuation; the last one has a reason and timings.
 
         Raises:
             ContextFull: the prompt does not fit `n_ctx`.
+            GrammarError, SchemaError: what constrains the text is malformed.
         """
-        for _, piece in self._stream([prompt], n_predict, stop, self.sampling(1, **sampling), shown, kept):
+        for _, piece in self._stream([prompt], n_predict, stop, options, shown, kept):
             yield piece
 
     @overload
-    def generate(self, prompt: str | list[int], *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any) -> Result: ...
+    def generate(self, prompt: str | list[int], *, n_predict: int = 128, stop: Sequence[str] = (), **options: Any) -> Result: ...
     @overload
-    def generate(self, prompt: list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any) -> list[Result]: ...
+    def generate(self, prompt: list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **options: Any) -> list[Result]: ...
     def generate(
-        self, prompt: str | list[int] | list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **sampling: Any
+        self, prompt: str | list[int] | list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **options: Any
     ) -> Result | list[Result]:
         """Generate a whole continuation, or several together.
 
         Args:
             prompt: text or token ids; or a list of prompts, which are decoded together as a batch.
-            n_predict, stop, **sampling: as for `stream`; a sampling parameter may be a list with a value for each prompt.
+            n_predict, stop, **options: as for `stream`; a sampling parameter, and `grammar`, may be a list with a value for each prompt.
 
         Returns:
             A `Result`, or a list of them for a list of prompts.
@@ -206,7 +236,7 @@ class Model:
         many = isinstance(prompt, list) and len(prompt) > 0 and not isinstance(prompt[0], (int, np.integer))
         prompts: list[Any] = list(prompt) if many else [prompt]
         pieces: list[list[Piece]] = [[] for _ in prompts]
-        for slot, piece in self._stream(prompts, n_predict, stop, self.sampling(len(prompts), **sampling)):
+        for slot, piece in self._stream(prompts, n_predict, stop, options):
             pieces[slot].append(piece)
         results = [_result(p) for p in pieces]
         return results if many else results[0]
@@ -225,11 +255,11 @@ class Model:
 
         Args:
             messages: dictionaries with role and content, as OpenAI has them.
-            **options: `max_tokens` (-1: no limit), `stop`; `tools`, `tool_choice`, `parallel_tool_calls` as OpenAI has them (the grammar that they imply is
-                `chats.prompt(...).grammar`; it is not applied to the answer yet); `reasoning` ("on", "off", "auto"), `reasoning_budget` in tokens (-1: no
+            **options: `max_tokens` (-1: no limit), `stop`; `tools`, `tool_choice`, `parallel_tool_calls` as OpenAI has them (the grammar that they imply holds
+                for the answer); `reasoning` ("on", "off", "auto"), `reasoning_budget` in tokens (-1: no
                 limit) and `reasoning_budget_message`, with which a thought ends that has used it up, `reasoning_format` ("auto", "deepseek",
-                "deepseek-legacy", "none"); `add_generation_prompt`, `continue_final_message`, `chat_template_kwargs`; and sampling parameters as for
-                `stream`.
+                "deepseek-legacy", "none"); `add_generation_prompt`, `continue_final_message`, `chat_template_kwargs`; and sampling parameters and
+                constraints as for `stream`.
 
         Yields:
             Dictionaries in the shape of OpenAI's `chat.completion.chunk`; the last one has the reason to stop, the usage and timings.
@@ -241,11 +271,13 @@ class Model:
         """
         return stream_chat(self, messages, **options)
 
-    def sampling(self, slots: int, *, seed: int | Sequence[int] | None = -1, ignore_eos: bool | Sequence[bool] = False, **parameters: Any) -> Sampling:
-        """Sampling parameters for a number of slots; a random seed for each where none is given."""
-        if seed is None or (isinstance(seed, int) and seed < 0):
-            seed = [secrets.randbits(32) for _ in range(slots)]
-        return make_sampling(slots, seed=seed, ignore_end=ignore_eos, **parameters)
+    def sampling(self, slots: int = 1, **options: Any) -> Sampling:
+        """Sampling parameters for a number of slots; see `jaxllama.request.sampling_for`."""
+        return sampling_for(self.tokenizer, self.file.metadata, slots, **options)
+
+    def grammar(self, **constraints: Any) -> Grammar | None:
+        """The grammar of a request; see `jaxllama.request.grammar_for`."""
+        return grammar_for(self.tokenizer, **constraints)
 
     def prefill(self, prompts: Sequence[Prompt], *, kept: Session | None = None) -> Session:
         """Read prompts, one a slot; the session has the state and the logits after each prompt.
@@ -262,20 +294,34 @@ class Model:
         prompts: Sequence[Prompt],
         n_predict: int,
         stop: Sequence[str],
-        sampling: Sampling,
+        options: Mapping[str, Any],
         shown: Container[int] = (),
         kept: Kept | None = None,
     ) -> Iterator[tuple[int, Piece]]:
         if n_predict == 0 or n_predict < -1:
             raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
+        rest = dict(options)
+        n_probs, after = rest.pop("n_probs", 0) or 0, rest.pop("post_sampling_probs", False)
+        constraints = {name: rest.pop(name) for name in CONSTRAINTS if name in rest}
+        sampling = self.sampling(len(prompts), **rest)
+        given = constraints.pop("grammar", None)
+        each = given if isinstance(given, (list, tuple)) else [given] * len(prompts)
+        if len(each) != len(prompts):
+            raise ValueError(f"grammar has {len(each)} values, expected one or {len(prompts)}")
+        wanted = [self.grammar(grammar=g, **constraints) for g in each]
+        running = self.grammars.start(wanted) if any(g is not None for g in wanted) else None
         session = self.prefill(prompts, kept=kept.take() if kept is not None else None)
-        writers = [_Writer(self.tokenizer, stop, shown) for _ in prompts]
+        writers = [_Writer(self.tokenizer, stop, shown, n_probs) for _ in prompts]
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
-        made = stream_tokens(self.params, session, sampling, end=self.end, limits=limits, config=self.config, programs=self.programs)
+        words = self.words_for_infill if "infill" in sampling.chain else self.words
+        report = ("after" if after else "before") if n_probs else ""
+        made = stream_tokens(
+            self.params, session, sampling, words=words, limits=limits, config=self.config, programs=self.programs, grammars=running, report=report
+        )
         try:
             for step in made:
                 for slot, writer in enumerate(writers):
-                    for piece in writer.take(step.tokens[slot], step.logprobs[slot], step.reasons[slot], session.timings):
+                    for piece in writer.take(step, slot, session.timings):
                         yield slot, piece
                 if all(writer.finished for writer in writers):
                     break
@@ -306,18 +352,19 @@ class Kept:
 class _Writer:
     """Turns one slot's tokens into pieces."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], shown: Container[int] = ()):
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], shown: Container[int] = (), n_probs: int = 0):
         self.decoder, self.stops = tokenizer.stream(shown=shown), StopFinder(stop)
-        self.finished = False
+        self.finished, self._n_probs = False, n_probs
 
-    def take(self, tokens: list[int], logprobs: list[float], reason: Stop, timings: Timings) -> Iterator[Piece]:
+    def take(self, step: Tokens, slot: int, timings: Timings) -> Iterator[Piece]:
         if self.finished:
             return
-        for i, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
+        tokens, reason = step.tokens[slot], step.reasons[slot]
+        for i, (token, logprob, likely) in enumerate(zip(tokens, step.logprobs[slot], step.likely[slot], strict=True)):
             if reason is Stop.END and i == len(tokens) - 1:
                 break  # the token that ends the text is no part of it
             text = self.stops.push(self.decoder.push(token))
-            yield Piece(text, token, logprob)
+            yield Piece(text, token, logprob, likely=tuple(likely[: self._n_probs]))
             if self.stops.found is not None:
                 self.finished = True
                 yield Piece("", reason="stop", timings=timings)
@@ -339,6 +386,7 @@ def _result(pieces: list[Piece]) -> Result:
         logprobs=[p.logprob for p in made if p.logprob is not None],
         reason=last.reason,
         timings=last.timings,
+        likely=[p.likely for p in made] if any(p.likely for p in made) else [],
     )
 
 

@@ -116,11 +116,10 @@ class Automaton:
     def __init__(self, rules: Rules, states: States | None = None, *, framing: bool = True):
         self.states = states if states is not None else States()
         self.framing = framing
-        plain = Stacks(rules)
-        loops = Follow(plain)
-        recursive = recursive_rules(rules)
-        shared = {name for name in loops.loops if len(loops.sites.get(name, ())) > 1}
-        framed = {n for n in recursive | shared if ANY_TOKEN not in loops.after(n)} if framing else set()
+        framed: set[str] = set()
+        if framing:
+            plain = Follow(Stacks(rules))
+            framed = {n for n in recursive_rules(rules) | plain.worth_framing() if ANY_TOKEN not in plain.after(n)}
         self.stacks = Stacks(rules, framed)
         self.follow = Follow(self.stacks)
         self._sets: dict[frozenset[int], int] = {}

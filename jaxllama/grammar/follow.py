@@ -10,6 +10,7 @@ from .utf8 import Bytes
 
 ANY_TOKEN = 256  # among bytes: some token may follow
 MANY = 64  # bytes
+WORTH = 150  # nodes that it saves, from which on a rule of which there would be copies becomes a frame
 LARGE = 8  # repetitions beyond this are worth counting
 
 
@@ -90,6 +91,61 @@ class Follow:
                     self.sites.setdefault(("all", item), []).append(rest)
                     self.sites.setdefault(("one", item), []).append(self._stacks.on(again, self._stacks.on(Mark(("all", item)), NIL)))
                     waiting.append((item, self._stacks.on(again, rest)))
+
+    def worth_framing(self) -> set[str]:
+        """Rules that stand in several places and are large, and whose end is told apart from what comes after it."""
+        found = set()
+        for name, sites in self.sites.items():
+            if not isinstance(name, str) or len(sites) < 2:
+                continue
+            if (name in self.loops or self._weight(name) * (len(sites) - 1) >= WORTH) and not self.going_on(name) & self.after(name):
+                found.add(name)
+        return found
+
+    def _weight(self, name: str) -> int:
+        """Nodes of a rule and of the rules it refers to, as far as it matters."""
+        count, waiting, seen = 0, [self._stacks.bodies[name]], {name}
+        while waiting and count < WORTH:
+            count += 1
+            match waiting.pop():
+                case Then(first, following):
+                    waiting += [first] if following is None else [first, following]
+                case Choice(options):
+                    waiting += options
+                case Repeat(item, _, _):
+                    waiting.append(item)
+                case Reference(other) if other not in seen:
+                    seen.add(other)
+                    waiting.append(self._stacks.bodies[other])
+        return count
+
+    def going_on(self, name: str) -> frozenset[int]:
+        """The bytes with which a rule may go on where it might also end, as far as its last parts show."""
+        found: set[int] = set()
+        waiting, seen = [self._stacks.bodies[name]], {name}
+        while waiting:
+            node = waiting.pop()
+            match node:
+                case Then():
+                    parts = []
+                    while node is not None:
+                        parts.append(node)
+                        node = node.following
+                    for part in reversed(parts):
+                        waiting.append(part.first)
+                        if NIL not in self._stacks.expanded(self._stacks.on(part.first, NIL)):
+                            break
+                        found |= self.first([self._stacks.on(part.first, NIL)])
+                case Choice(options):
+                    waiting += options
+                case Repeat(item, _, most):
+                    waiting.append(item)
+                    if most != 1:
+                        found |= self.first([self._stacks.on(item, NIL)])
+                case Reference(other) if other not in seen:
+                    seen.add(other)
+                    waiting.append(self._stacks.bodies[other])
+        return frozenset(found)
 
     def closed(self, stacks: Iterable[int]) -> frozenset[int]:
         """The stacks with a byte or a token on top that some stacks stand for, whatever lies beneath them."""

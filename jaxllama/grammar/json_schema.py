@@ -422,7 +422,13 @@ class Converter:
         return self._left(list(pairs), lambda left: not any(k in required for k in left), lambda k: pairs[k], f"{name}-left", tail)
 
     def _left(
-        self, items: Sequence[Any], may_end: Callable[[Sequence[Any]], bool], written_as: Callable[[Any], str], name: str, tail: str = "", most: int | None = None
+        self,
+        items: Sequence[Any],
+        may_end: Callable[[Sequence[Any]], bool],
+        written_as: Callable[[Any], str],
+        name: str,
+        tail: str = "",
+        most: int | None = None,
     ) -> str:
         """Some of the items in any order, each once at most and `most` in all, with commas between them; nothing where that may be."""
         made: dict[tuple[int, ...], str] = {}
@@ -512,7 +518,12 @@ def _matches(pattern: str, text: str) -> bool:
 def _told_apart(patterns: Sequence[str]) -> bool:
     """Whether no text matches two of some patterns, as far as their first characters show."""
     firsts = [p[1:2] for p in patterns if p[:1] == "^"]
-    return len(firsts) == len(patterns) and all(f.isalnum() for f in firsts) and len(set(firsts)) == len(firsts) and not any(p[2:3] in "*?{|" and p[2:3] for p in patterns)
+    return (
+        len(firsts) == len(patterns)
+        and all(f.isalnum() for f in firsts)
+        and len(set(firsts)) == len(firsts)
+        and not any(p[2:3] in "*?{|" and p[2:3] for p in patterns)
+    )
 
 
 def _limits(schema: Mapping[str, Any], least: str, most: str, path: str) -> tuple[int, int | None]:

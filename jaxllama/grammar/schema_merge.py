@@ -7,9 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-ANNOTATIONS = frozenset(
-    "title description default examples $schema $id $defs definitions deprecated readOnly writeOnly $comment strict discriminator".split()
-)
+ANNOTATIONS = frozenset("title description default examples $schema $id $defs definitions deprecated readOnly writeOnly $comment strict discriminator".split())
 TYPES = ("boolean", "null", "integer", "number", "string", "object", "array")
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
