@@ -18,7 +18,8 @@ from rich.console import Console
 from . import flags
 from .interrupt import Interrupt
 from .loading import load_model, template_variables
-from .run import read_prompt, sampling_of, unescape, write
+from .run import read_prompt, unescape, write
+from .sampling import constraints_of, sampling_of
 
 if TYPE_CHECKING:
     from jaxllama import Model
@@ -29,7 +30,7 @@ _DIM, _PLAIN, _USER = "\x1b[2m", "\x1b[0m", "\x1b[1m"
 def add_parser(commands: argparse._SubParsersAction) -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser("chat", help="talk to a model", description=__doc__, allow_abbrev=False, formatter_class=formatter)
-    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CHAT, flags.CONTEXT, flags.SAMPLING, flags.COMPILE)
+    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CHAT, flags.CONTEXT, flags.SAMPLING, flags.GRAMMAR, flags.COMPILE)
     parser.add_argument("-st", "--single-turn", action="store_true", help="answer the first message and leave")
     parser.set_defaults(run=run)
 
@@ -145,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry the verb out; returns the exit status."""
     console = Console(stderr=True)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    sampling = sampling_of(args)
+    sampling = sampling_of(args) | constraints_of(args)
     options = sampling | {
         "max_tokens": args.n_predict,
         "stop": [args.stop] if args.stop else [],

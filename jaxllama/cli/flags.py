@@ -18,6 +18,7 @@ class Option:
         env: the variable, without `LLAMA_ARG_`; empty for none.
         type: of the value; bool for a switch.
         off: names that turn a switch off.
+        many: it may be given several times.
     """
 
     names: tuple[str, ...]
@@ -28,6 +29,7 @@ class Option:
     env: str = ""
     off: tuple[str, ...] = ()
     metavar: str = "N"
+    many: bool = False
 
 
 def _truth(text: str) -> bool:
@@ -69,13 +71,43 @@ PROMPT = (
     Option(("--display-prompt",), "display_prompt", "print the prompt before its continuation", bool, True, off=("--no-display-prompt",)),
     Option(("--perf",), "perf", "show timings at the end", bool, True, env="PERF", off=("--no-perf",)),
 )
+# Values that are not given leave the choice to the file's recommendations, and those missing to llama.cpp's defaults.
 SAMPLING = (
+    Option(("--samplers",), "samplers", "samplers in their order, with semicolons between them", metavar="SAMPLERS"),
+    Option(("--sampler-seq", "--sampling-seq"), "sampler_seq", "the same in short (default: edskypmxt)", metavar="SEQUENCE"),
     Option(("-s", "--seed"), "seed", "of the random numbers; -1: a random one", int, -1, metavar="SEED"),
-    Option(("--temp", "--temperature"), "temperature", "0: always the most likely token", float, 0.8, env="TEMPERATURE"),
-    Option(("--top-k",), "top_k", "keep the k most likely tokens; 0: all", int, 40, env="TOP_K"),
-    Option(("--top-p",), "top_p", "keep the most likely tokens up to this probability; 1: all", float, 0.95, env="TOP_P"),
-    Option(("--min-p",), "min_p", "keep tokens this likely beside the most likely one; 0: all", float, 0.05, env="MIN_P"),
+    Option(("--temp", "--temperature"), "temperature", "0: always the most likely token (default: 0.8)", float, env="TEMPERATURE"),
+    Option(("--top-k",), "top_k", "keep the k most likely tokens; 0: all (default: 40)", int, env="TOP_K"),
+    Option(("--top-p",), "top_p", "keep the most likely tokens up to this probability; 1: all (default: 0.95)", float, env="TOP_P"),
+    Option(("--min-p",), "min_p", "keep tokens this likely beside the most likely one; 0: all (default: 0.05)", float, env="MIN_P"),
+    Option(("--top-nsigma", "--top-n-sigma"), "top_n_sigma", "keep logits within so many standard deviations of the highest; -1: all (default: -1)", float),
+    Option(("--xtc-probability",), "xtc_probability", "how often the most likely tokens are left out; 0: never (default: 0)", float),
+    Option(("--xtc-threshold",), "xtc_threshold", "how likely those are at least; above 0.5: never (default: 0.1)", float),
+    Option(("--typical", "--typical-p"), "typical_p", "keep tokens of typical surprise up to this probability; 1: all (default: 1)", float),
+    Option(("--repeat-last-n",), "repeat_last_n", "tokens that are looked at for repetitions; 0: none, -1: all (default: 64)", int),
+    Option(("--repeat-penalty",), "repeat_penalty", "divides the logits of repeated tokens; 1: off (default: 1)", float, env="REPEAT_PENALTY"),
+    Option(("--presence-penalty",), "presence_penalty", "taken from the logits of tokens that were there; 0: off", float, env="PRESENCE_PENALTY"),
+    Option(("--frequency-penalty",), "frequency_penalty", "the same, for each time that they were there; 0: off", float, env="FREQUENCY_PENALTY"),
+    Option(("--dry-multiplier",), "dry_multiplier", "of the penalty for going on with a repetition; 0: off", float),
+    Option(("--dry-base",), "dry_base", "how the penalty grows with each token (default: 1.75)", float),
+    Option(("--dry-allowed-length",), "dry_allowed_length", "repetitions this long cost nothing more (default: 2)", int),
+    Option(("--dry-penalty-last-n",), "dry_penalty_last_n", "tokens that are looked at; 0: none, -1: all (default: 64)", int),
+    Option(("--dry-sequence-breaker",), "dry_sequence_breakers", "text that ends a repetition, instead of \\n : \" *; none: nothing does", metavar="STRING", many=True),
+    Option(("--adaptive-target",), "adaptive_target", "probability that chosen tokens have on average (the sampler adaptive_p); -1: off", float),
+    Option(("--adaptive-decay",), "adaptive_decay", "how slowly that average moves (default: 0.9)", float),
+    Option(("--dynatemp-range",), "dynatemp_range", "let the temperature move by this with the entropy; 0: off", float),
+    Option(("--dynatemp-exp",), "dynatemp_exponent", "how it does (default: 1)", float),
+    Option(("--mirostat",), "mirostat", "0: off, 1: Mirostat, 2: Mirostat 2.0; other samplers are off then", int),
+    Option(("--mirostat-lr",), "mirostat_eta", "its learning rate (default: 0.1)", float),
+    Option(("--mirostat-ent",), "mirostat_tau", "its target, in bits (default: 5)", float),
+    Option(("-l", "--logit-bias"), "logit_bias", "change how likely a token is: its id, + or -, a number or inf", metavar="TOKEN_ID(+/-)BIAS", many=True),
     Option(("--ignore-eos",), "ignore_eos", "never end by itself", bool, False),
+)
+GRAMMAR = (
+    Option(("--grammar",), "grammar", "GBNF that the text follows", metavar="GRAMMAR"),
+    Option(("--grammar-file",), "grammar_file", "file with GBNF", metavar="FNAME"),
+    Option(("-j", "--json-schema"), "json_schema", "JSON schema that the text follows", metavar="SCHEMA"),
+    Option(("-jf", "--json-schema-file"), "json_schema_file", "file with a JSON schema", metavar="FILE"),
 )
 CHAT = (
     Option(("-sys", "--system-prompt"), "system", "what the system says first", metavar="PROMPT"),
@@ -108,7 +140,8 @@ def add_options(parser: argparse.ArgumentParser, *groups: tuple[Option, ...], en
             if option.off:
                 parser.add_argument(*option.off, dest=option.to, action="store_false", default=default, help=f"not: {option.help}")
         else:
-            parser.add_argument(*option.names, dest=option.to, type=option.type, default=default, help=shown, metavar=option.metavar)
+            action = "append" if option.many else "store"
+            parser.add_argument(*option.names, dest=option.to, type=option.type, default=default, help=shown, metavar=option.metavar, action=action)
 
 
 def _kind(option: Option) -> str:

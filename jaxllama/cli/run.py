@@ -14,6 +14,7 @@ from rich.console import Console
 from . import flags
 from .interrupt import Interrupt
 from .loading import load_model
+from .sampling import constraints_of, sampling_of
 
 if TYPE_CHECKING:
     from jaxllama import Model, Piece
@@ -23,7 +24,7 @@ _EMBEDDED_PROMPT = "Once upon a time"
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("run", help="continue a text", description=__doc__, allow_abbrev=False)
-    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CONTEXT, flags.SAMPLING, flags.COMPILE)
+    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CONTEXT, flags.SAMPLING, flags.GRAMMAR, flags.COMPILE)
     parser.set_defaults(run=run)
 
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     console = Console(stderr=True)
     prompt = read_prompt(args)
-    sampling = sampling_of(args)
+    sampling = sampling_of(args) | constraints_of(args)
     if args.n_predict == 0:
         raise ValueError("-n: expected a positive number of tokens, or -1 for no limit, found 0")
     model = load_model(args, console, n_ctx=args.n_ctx)
@@ -80,18 +81,11 @@ def run(args: argparse.Namespace) -> int:
     write("\n")
     if args.perf:
         report(console, model, last, loaded - start, time.perf_counter() - start)
+    if last is not None and last.reason == "grammar":
+        console.print("stopped: the grammar allows nothing more here, and the text is not complete", highlight=False)
     if last is not None and last.reason == "context":
         console.print(f"stopped: the context of {model.n_ctx} tokens is full (-c makes it larger)", highlight=False)
     return 130 if interrupt.asked else 0
-
-
-def sampling_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The parameters of `flags.SAMPLING`; a ValueError where they make no sense, before a large file is read."""
-    from jaxllama import make_sampling
-
-    sampling = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed", "ignore_eos")}
-    make_sampling(1, **{name: value for name, value in sampling.items() if name not in ("seed", "ignore_eos")})
-    return sampling
 
 
 def write(text: str) -> None:

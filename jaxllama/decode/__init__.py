@@ -1,7 +1,7 @@
 """Decoding: states, the step, the loop, sampling."""
 
 from .generate import ContextFull, Session, Timings, Tokens, prefill_prompts, stream_tokens
-from .loop import Emitted, Run, Stop, begin, decode_loop, jit_begin, jit_decode_loop
+from .loop import Emitted, Run, Stop, begin, choose, decode_loop, jit_choose, jit_decode_loop
 from .programs import Programs
 from .chain import Choice, distribution, sample
 from .grammars import Grammars, Running
@@ -31,10 +31,11 @@ __all__ = [
     "begin",
     "chain_of",
     "chain_of_letters",
+    "choose",
     "decode_loop",
     "distribution",
     "fork",
-    "jit_begin",
+    "jit_choose",
     "jit_decode_loop",
     "jit_prefill",
     "jit_step",

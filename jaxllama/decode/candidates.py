@@ -12,7 +12,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-WINDOWS = (64, 512)  # then the whole vocabulary
+NARROW, WIDE = 64, 512  # the windows; beyond them the whole vocabulary is sorted
+_STRIDE = 32
 _BLOCK = 256  # divides most vocabularies, which then need no padding
 
 
@@ -24,7 +25,8 @@ class Candidates:
         logits: f32[B, C], descending.
         ids: int32[B, C].
         present: bool[B, C], which are candidates still. A candidate's logit may be -inf.
-        beyond: bool[B], whether all tokens beyond the window are candidates too; their logits are at most the window's last.
+        known: int32[], how many of the most likely tokens the window has.
+        beyond: bool[B], whether all tokens beyond the window are candidates too; their logits are at most the last known one.
         rest: f32[B], the log of the sum of their exponentials; -inf where there are none.
         size: int32[B], all candidates.
         before: f32[B, C], probabilities before adaptive_p changed them; of no account without it.
@@ -34,6 +36,7 @@ class Candidates:
     logits: jax.Array
     ids: jax.Array
     present: jax.Array
+    known: jax.Array
     beyond: jax.Array
     rest: jax.Array
     size: jax.Array
@@ -48,13 +51,21 @@ class Candidates:
     @property
     def rank(self) -> jax.Array:
         """int32[B, C], how many candidates come before each."""
-        return jnp.cumsum(self.present, -1, dtype=jnp.int32) - self.present
+        return (running_sum(there := self.present.astype(jnp.float32)) - there).astype(jnp.int32)
+
+    @property
+    def edge(self) -> jax.Array:
+        """f32[B], the last known logit."""
+        return jax.lax.dynamic_index_in_dim(self.logits, self.known - 1, axis=1, keepdims=False)
+
+    def total(self) -> jax.Array:
+        """f32[B], the log of the sum of all candidates' exponentials."""
+        within = jax.nn.logsumexp(self.shown, -1)
+        return jnp.where(self.beyond, jnp.logaddexp(within, self.rest), within)
 
     def probabilities(self) -> jax.Array:
         """f32[B, C], among all candidates; 0 for those that are none."""
-        within = jax.nn.logsumexp(self.shown, -1)
-        total = jnp.where(self.beyond, jnp.logaddexp(within, self.rest), within)
-        return jnp.where(self.present, jnp.exp(self.logits - total[:, None]), 0.0)
+        return jnp.where(self.present, jnp.exp(self.logits - self.total()[:, None]), 0.0)
 
     def keep(self, kept: jax.Array, *, beyond: jax.Array, enough: jax.Array | bool = True) -> Candidates:
         """Those of the candidates that are `kept`; where `beyond` is false also none beyond the window."""
@@ -63,6 +74,17 @@ class Candidates:
         still = self.beyond & beyond
         size = present.sum(-1, dtype=jnp.int32) + jnp.where(still, outside, 0)
         return self.replace(present=present, beyond=still, size=size, enough=self.enough & enough)
+
+
+def running_sum(x: jax.Array) -> jax.Array:
+    """Sums f32[B, C] up to and with each place, as products with triangles of ones: XLA's own running sum is a program ten times as large."""
+    slots, size = x.shape
+    rows = jnp.pad(x, ((0, 0), (0, -size % _STRIDE))).reshape(slots, -1, _STRIDE)
+    within = rows @ jnp.triu(jnp.ones((_STRIDE, _STRIDE)))
+    if rows.shape[1] > 1:
+        totals = within[:, :, -1]
+        within += (running_sum(totals) - totals)[:, :, None]
+    return within.reshape(slots, -1)[:, :size]
 
 
 def argmax(logits: jax.Array) -> jax.Array:
@@ -95,12 +117,13 @@ def top(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     return values, jnp.take_along_axis(chosen, places // _BLOCK, axis=1) * _BLOCK + places % _BLOCK
 
 
-def first_candidates(logits: jax.Array, ids: jax.Array, size: int, rest: jax.Array) -> Candidates:
-    """All tokens as candidates, from the top of their logits; `size` is the vocabulary's."""
-    slots, count = logits.shape
-    more = jnp.full(slots, count < size)
+def first_candidates(logits: jax.Array, ids: jax.Array, count: jax.Array | int, size: int, rest: jax.Array) -> Candidates:
+    """All tokens as candidates, from the top of their logits, of which the first `count` are known; `size` is the vocabulary's."""
+    slots = logits.shape[0]
+    more = jnp.broadcast_to(jnp.asarray(count < size), slots)
     whole = jnp.full(slots, size, jnp.int32)
-    return Candidates(logits, ids, jnp.ones((slots, count), bool), more, jnp.where(more, rest, -jnp.inf), whole, jnp.zeros_like(logits), jnp.ones(slots, bool))
+    present = jnp.broadcast_to(jnp.arange(logits.shape[1])[None] < count, logits.shape)
+    return Candidates(logits, ids, present, jnp.asarray(count, jnp.int32), more, jnp.where(more, rest, -jnp.inf), whole, jnp.zeros_like(logits), jnp.ones(slots, bool))
 
 
 def resorted(candidates: Candidates, change: Callable[[jax.Array, jax.Array], jax.Array]) -> Candidates:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxllama.kernels.assemble import kernels_run
 
 from . import logits_kernel, samplers
-from .candidates import WINDOWS, Candidates, argmax, first_candidates, resorted, top
+from .candidates import NARROW, WIDE, Candidates, argmax, first_candidates, resorted, running_sum, top
 from .constraint import Constraint, masked
 from .history import History, dry_on
 from .sampling import Chain, Custom, Sampling
@@ -36,12 +36,14 @@ class Choice:
         tokens: int32[B].
         logprobs: f32[B], under the whole distribution, before anything changed it.
         likely, likely_logprobs: int32[B, N], f32[B, N]: the most likely tokens, before the samplers or after them; N is 0 where nobody asked.
+        enough: bool[B], false where a sampler would have had to see more of the vocabulary: nothing else means anything there, and nothing was learned.
     """
 
     tokens: jax.Array
     logprobs: jax.Array
     likely: jax.Array
     likely_logprobs: jax.Array
+    enough: jax.Array
 
 
 class _Chain:
@@ -60,10 +62,20 @@ class _Chain:
 
         return jax.vmap(draw)(self.p.seed, self.positions)
 
-    def candidates(self, count: int) -> Candidates:
-        """What the chain leaves of the `count` most likely tokens."""
+    def window(self, wide: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The most likely tokens: logits and ids [B, WIDE], and how many of them there are: `WIDE` if wide bool[] holds, `NARROW` otherwise."""
+
+        def narrow() -> tuple[jax.Array, jax.Array]:
+            values, ids = top(self.given, NARROW)
+            more = ((0, 0), (0, WIDE - NARROW))
+            return jnp.pad(values, more, constant_values=-jnp.inf), jnp.pad(ids, more)
+
+        values, ids = jax.lax.cond(wide, lambda: top(self.given, WIDE), narrow)
+        return values, ids, jnp.where(wide, WIDE, NARROW)
+
+    def candidates(self, values: jax.Array, ids: jax.Array, count: jax.Array | int) -> Candidates:
+        """What the chain leaves of the `count` most likely tokens, the first of those given."""
         p, size = self.p, self.size
-        values, ids = top(self.given, count)
 
         def rest(temperature: jax.Array) -> jax.Array:
             """The log of the sum of exponentials beyond the window, at a temperature."""
@@ -73,20 +85,17 @@ class _Chain:
 
         narrow = (p.mirostat == 0) & (p.top_k > 0) & (p.top_k <= count) if self.after[:1] == ("top_k",) else jnp.zeros(self.slots, bool)
         nothing = jnp.full(self.slots, -jnp.inf)
-        beyond = nothing if count == size else jax.lax.cond(narrow.all(), lambda: nothing, lambda: rest(jnp.ones(self.slots)))
-        c = first_candidates(values, ids, size, beyond)
+        beyond = nothing if values.shape[1] == size else jax.lax.cond(narrow.all(), lambda: nothing, lambda: rest(jnp.ones(self.slots)))
+        c = first_candidates(values, ids, count, size, beyond)
 
-        def chain() -> Candidates:
-            found = c
-            for one in self.after:
-                found = self._one(found, one, rest)
-            return found
+        found = c
+        for one in self.after:
+            found = self._one(found, one, rest)
 
-        def either() -> Candidates:
-            mirostat = samplers.mirostat(samplers.scaled(c, p.temperature, rest), p, self.history, size)
-            return _where(p.mirostat > 0, mirostat, chain())
+        def surprising() -> Candidates:
+            return _where(p.mirostat > 0, samplers.mirostat(samplers.scaled(c, p.temperature, rest), p, self.history, size), found)
 
-        return jax.lax.cond((p.mirostat > 0).any(), either, chain)
+        return jax.lax.cond((p.mirostat > 0).any(), surprising, lambda: found)
 
     def _one(self, c: Candidates, sampler: str | Custom, rest: Callable[[jax.Array], jax.Array]) -> Candidates:
         p, history = self.p, self.history
@@ -138,11 +147,11 @@ class _Chain:
         }[sampler]
         return jax.lax.cond(on.any(), change, lambda: given)
 
-    def drawn(self, count: int, report: int) -> _Drawn:
-        """A token from what the chain leaves of the `count` most likely ones."""
-        c = self.candidates(count)
+    def drawn(self, c: Candidates, report: int) -> _Drawn:
+        """A token from candidates."""
+        count = c.ids.shape[1]
         weights = c.probabilities()
-        sums = jnp.cumsum(weights, -1)
+        sums = running_sum(weights)
         aim = self.draws(0) * jnp.where(c.beyond, 1.0, sums[:, -1])
         last = jnp.where(weights > 0, jnp.arange(count)[None], 0).max(-1)
         place = jnp.minimum((sums <= aim[:, None]).sum(-1), last)[:, None]
@@ -167,8 +176,8 @@ class _Drawn:
 
 
 def _where(condition: jax.Array, a: T, b: T) -> T:
-    """Slots of `a` where a condition bool[B] holds, of `b` elsewhere."""
-    return jax.tree.map(lambda x, y: jnp.where(condition.reshape(-1, *[1] * (x.ndim - 1)), x, y), a, b)
+    """Slots of `a` where a condition bool[B] holds, of `b` elsewhere. What all slots share is the same in both."""
+    return jax.tree.map(lambda x, y: jnp.where(condition.reshape(-1, *[1] * (x.ndim - 1)), x, y) if x.ndim else x, a, b)
 
 
 def _touched(p: Sampling, size: int) -> jax.Array:
@@ -203,7 +212,7 @@ def distribution(
 ) -> jax.Array:
     """The probabilities f32[B, V] with which `sample` chooses; it sorts the whole vocabulary: for looking, not for decoding."""
     chain, _ = _prepared(logits, p, history, positions, words, constraint)
-    c = chain.candidates(chain.size)
+    c = chain.candidates(*top(chain.given, chain.size), chain.size)
     return jnp.zeros(logits.shape).at[chain.row, c.ids].add(c.probabilities())  # infill may put a token into two places
 
 
@@ -216,6 +225,7 @@ def sample(
     constraint: Constraint | None = None,
     *,
     report: str = "",
+    whole: bool = False,
 ) -> tuple[Choice, History]:
     """The next token of every slot.
 
@@ -226,18 +236,27 @@ def sample(
         positions: int32[B], the position that the token will have; picks its numbers from the random stream.
         constraint: what the slots' grammars allow.
         report: "before" or "after": the most likely tokens before or after the samplers; static.
+        whole: sort the whole vocabulary, which is exact for every chain; otherwise `Choice.enough` says whether a window was. Static.
     """
     slots, size = logits.shape
     reported = min(REPORTED, size) if report else 0
     chain, touched = _prepared(logits, p, history, positions, words, constraint)
 
     def drawn() -> _Drawn:
-        sizes = [*(w for w in WINDOWS if w < size), size]
-        found = chain.drawn(sizes[0], reported)
-        for count in sizes[1:]:
-            wider = partial(lambda found, count: _where(found.enough, found, chain.drawn(count, reported)), found, count)
-            found = jax.lax.cond(found.enough.all(), partial(lambda found: found, found), wider)
-        return found
+        if whole or size <= WIDE:
+            return chain.drawn(chain.candidates(*top(chain.given, size), size), reported)
+
+        def attempt(wide: jax.Array) -> _Drawn:
+            return chain.drawn(chain.candidates(*chain.window(wide)), reported)
+
+        # One program for both windows: the wide one is looked at only where the narrow one is not enough.
+        def again(state: tuple[jax.Array, _Drawn]) -> tuple[jax.Array, _Drawn]:
+            tries, found = state
+            return tries + 1, _where(found.enough & (tries > 0), found, attempt(tries > 0))
+
+        shapes = jax.eval_shape(lambda: attempt(jnp.asarray(False)))
+        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.lax.while_loop(lambda s: (s[0] < 2) & ~s[1].enough.all(), again, (jnp.int32(0), nothing))[1]
 
     if kernels_run():
         best, total = logits_kernel.best_and_total(logits, words.end, jnp.zeros(slots, bool))
@@ -257,11 +276,11 @@ def sample(
     if report == "before":
         logs, likely = top(logits, reported)
         logs -= total[:, None]
-    choice = Choice(found.tokens, jnp.take_along_axis(logits, found.tokens[:, None], axis=1)[:, 0] - total, likely, logs)
+    choice = Choice(found.tokens, jnp.take_along_axis(logits, found.tokens[:, None], axis=1)[:, 0] - total, likely, logs, found.enough)
     surprise = history.surprise - p.mirostat_eta * (-jnp.log2(found.probabilities) - p.mirostat_tau)
-    history = history.replace(surprise=jnp.where(p.mirostat > 0, surprise, history.surprise))
+    history = history.replace(surprise=jnp.where((p.mirostat > 0) & found.enough, surprise, history.surprise))
     if "adaptive_p" in p.chain:
-        on, decay = (p.mirostat == 0) & (p.adaptive_target >= 0), jnp.clip(p.adaptive_decay, 0.0, 0.99)
+        on, decay = (p.mirostat == 0) & (p.adaptive_target >= 0) & found.enough, jnp.clip(p.adaptive_decay, 0.0, 0.99)
         history = history.replace(
             chosen=jnp.where(on, found.before + decay * history.chosen, history.chosen), weight=jnp.where(on, 1 + decay * history.weight, history.weight)
         )

@@ -37,6 +37,9 @@ LOCAL = 16  # frames that one token may add
 LANES = 128  # listed tokens that are followed together
 
 
+_BITS = np.arange(32, dtype=np.uint32)[None, None]
+
+
 class Ready(IntEnum):
     """Whether a slot's mask can be used."""
 
@@ -159,8 +162,8 @@ def _follow(tables: DeviceTables, constraint: Constraint, lanes: _Lanes) -> _Lan
         count = lanes.count + effect[..., 1]
 
         def push(n: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            here = (places == (lanes.added + n)[..., None]) & (n < pushes)[..., None]
-            value = jnp.take_along_axis(effect, jnp.broadcast_to(4 + n, effect.shape[:-1])[..., None], axis=-1)
+            here = (places[None, None] == (lanes.added + n)[..., None]) & (n < pushes)[..., None]
+            value = jnp.take_along_axis(effect, jnp.broadcast_to(4 + n, (*effect.shape[:-1], 1)), axis=-1)
             return jnp.where(here, value, pair[0]), jnp.where(here, jnp.where(n == 0, count, 0)[..., None], pair[1])
 
         frames, counts = jax.lax.fori_loop(0, pushes.max(), push, (lanes.frames, lanes.counts))
@@ -268,7 +271,7 @@ def refresh(tables: DeviceTables, constraint: Constraint, verdict: jax.Array | N
 
     def fitting() -> jax.Array:
         fits = tables.needs[info[:, NEEDS]].astype(jnp.int32) <= room[:, None]
-        packed = (fits.reshape(slots, -1, 32).astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)).sum(-1, dtype=jnp.uint32)
+        packed = (fits.reshape(slots, -1, 32).astype(jnp.uint32) << _BITS).sum(-1, dtype=jnp.uint32)
         return jnp.where(short[:, None], words & packed, words)
 
     words = jax.lax.cond(short.any(), fitting, lambda: words)
@@ -299,7 +302,7 @@ def refresh(tables: DeviceTables, constraint: Constraint, verdict: jax.Array | N
         return first + LANES, words.at[row, token >> 5].add(bit), jnp.maximum(worst, jnp.where(verdict > _REFUSED, verdict, 0).max(-1))
 
     _, words, worst = jax.lax.while_loop(lambda c: c[0] < listed.max(), look, (jnp.int32(0), words, jnp.zeros(slots, jnp.int32)))
-    words = jnp.where(_may_end(tables, constraint)[:, None], words | tables.ends, words)
+    words = jnp.where(_may_end(tables, constraint)[:, None], words | tables.ends[None], words)
     if verdict is not None:
         worst = jnp.maximum(worst, verdict)
     ready = jnp.where(worst > _REFUSED, worst - _MISSING + Ready.MISSING, Ready.YES)
@@ -311,7 +314,7 @@ def refresh(tables: DeviceTables, constraint: Constraint, verdict: jax.Array | N
 def masked(logits: jax.Array, constraint: Constraint) -> jax.Array:
     """Logits f32[B, V] with -inf for tokens that are not allowed."""
     slots, size = logits.shape
-    bits = (constraint.mask[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
+    bits = (constraint.mask[:, :, None] >> _BITS) & 1
     return jnp.where(bits.reshape(slots, -1)[:, :size] > 0, logits, -jnp.inf)
 
 

@@ -15,7 +15,7 @@ from jaxllama.models import Config, DecodeState, Params, init_state
 from .constraint import Ready
 from .grammars import Running
 from .history import start_history
-from .loop import Run, Stop, jit_begin, jit_decode_loop
+from .loop import Run, Stop, begin, jit_choose, jit_decode_loop
 from .programs import Programs
 from .sampling import Sampling
 from .shapes import LOOP_TOKENS, bucket_for, padded_chunks
@@ -145,32 +145,34 @@ def stream_tokens(
     if any(limit < 1 for limit in limits):
         raise ValueError(f"limits must be at least 1, not {list(limits)}")
     history = start_history(session.tokens, sampling, n_vocab=config.n_vocab, room=session.state.n_ctx + 1)
-    tables = () if grammars is None else (grammars.constraint, grammars.device)
-    run, choice = programs(jit_begin, session.logits, session.state, history, sampling, words, jnp.asarray(limits, jnp.int32), *tables, report=report)
-    first = [[int(t)] for t in np.asarray(run.token)]
-    if grammars is not None:  # a grammar that allows nothing at all
-        first = [[] if ready == Ready.DEAD_END else t for t, ready in zip(first, np.asarray(grammars.constraint.ready), strict=True)]
-    _remember(session, first)
-    run = _settled(run, grammars, first)
-    logprobs = np.asarray(choice.logprobs)[:, None]
-    yield _tokens(first, logprobs, run, np.asarray(choice.likely)[:, None], np.asarray(choice.likely_logprobs)[:, None])
+    run = begin(session.logits, history, jnp.asarray(limits, jnp.int32), None if grammars is None else grammars.constraint)
     steps, timings = 1, session.timings
-    while (np.asarray(run.reason) == Stop.RUNNING).any():
+    first = True
+    while (np.asarray(run.reason) == Stop.RUNNING).any() or first:
         compiled, start = programs.seconds, time.perf_counter()
         tables = None if grammars is None else grammars.device
-        emitted, session.state, run = programs(
-            jit_decode_loop, params, session.state, run, sampling, words, tables, jnp.int32(steps), config=config, report=report
-        )
-        counts = np.asarray(jax.block_until_ready(emitted).counts)
-        tokens = np.asarray(emitted.tokens)
+        if first or bool(run.unsampled):
+            before = np.asarray(run.reason) == Stop.RUNNING
+            run, choice = programs(jit_choose, run, session.state, sampling, words, tables, report=report, whole=bool(run.unsampled))
+            counts = (before & ~np.asarray(run.unsampled)).astype(int)
+            brought = (np.asarray(x)[:, None] for x in (run.token, choice.logprobs, choice.likely, choice.likely_logprobs))
+        else:
+            emitted, session.state, run = programs(
+                jit_decode_loop, params, session.state, run, sampling, words, tables, jnp.int32(steps), config=config, report=report
+            )
+            counts = np.asarray(jax.block_until_ready(emitted).counts)
+            brought = (np.asarray(x) for x in (emitted.tokens, emitted.logprobs, emitted.likely, emitted.likely_logprobs))
+        tokens, logprobs, likely, likely_logprobs = brought
         made = [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)]
         _remember(session, made)
         run = _settled(run, grammars, made)
-        seconds = time.perf_counter() - start - (programs.seconds - compiled)
-        timings.decode_seconds += seconds
-        timings.decode_tokens += int(counts.sum())
-        steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(seconds, 1e-6), 1, LOOP_TOKENS))
-        yield _tokens(made, np.asarray(emitted.logprobs), run, np.asarray(emitted.likely), np.asarray(emitted.likely_logprobs))
+        if not first:  # the first token belongs to the prompt
+            seconds = time.perf_counter() - start - (programs.seconds - compiled)
+            timings.decode_seconds += seconds
+            timings.decode_tokens += int(counts.sum())
+            steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(seconds, 1e-6), 1, LOOP_TOKENS))
+        first = first and bool(run.unsampled)
+        yield _tokens(made, logprobs, run, likely, likely_logprobs)
 
 
 def _tokens(made: list[list[int]], logprobs: np.ndarray, run: Run, likely: np.ndarray, likely_logprobs: np.ndarray) -> Tokens:

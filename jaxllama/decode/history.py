@@ -137,7 +137,7 @@ def remember(history: History, sampling: Sampling, tokens: jax.Array, active: ja
         breaker, after = jnp.where(found, length, breaker), jnp.where(found, length + 1, after)
         if sampling.tails.shape[1]:
             lengths = (sampling.tails >= 0).sum(-1)
-            places = (length[:, None] - lengths)[..., None] + 1 + jnp.arange(MOST_TAIL)
+            places = (length[:, None] - lengths)[..., None] + 1 + jnp.arange(MOST_TAIL)[None, None]
             read = jnp.take_along_axis(written[:, None], jnp.clip(places, 0, room - 1), axis=2)
             fits = ((read == sampling.tails) | (sampling.tails < 0)).all(-1)
             head = length[:, None] - lengths

@@ -38,6 +38,8 @@ class Run:
         reason: int32[B], a `Stop`.
         remaining: int32[B], how many more tokens are wanted.
         history: what samplers remember.
+        logits: f32[B, V], for the next token.
+        unsampled: bool[], whether that token is still to be chosen: a sampler has to see the whole vocabulary, see `choose_again`.
         constraint: where the texts stand in their grammars; None where no slot has one.
     """
 
@@ -45,14 +47,15 @@ class Run:
     reason: jax.Array
     remaining: jax.Array
     history: History
+    logits: jax.Array
+    unsampled: jax.Array
     constraint: Constraint | None = None
 
     def going(self) -> jax.Array:
-        """bool[], whether the loop can go on: some slot runs, and none waits for its grammar's tables."""
+        """bool[], whether the loop can go on: some slot runs, and nothing has to be done outside of the loop first."""
         running = self.reason == Stop.RUNNING
-        if self.constraint is None:
-            return running.any()
-        return running.any() & ~(running & (self.constraint.ready != Ready.YES)).any()
+        waiting = self.unsampled if self.constraint is None else self.unsampled | (running & (self.constraint.ready != Ready.YES)).any()
+        return running.any() & ~waiting
 
 
 @flax.struct.dataclass
@@ -74,11 +77,17 @@ class Emitted:
 
 
 def choose(
-    logits: jax.Array, state: DecodeState, run: Run, sampling: Sampling, words: Words, tables: DeviceTables | None, report: str
+    run: Run, state: DecodeState, sampling: Sampling, words: Words, tables: DeviceTables | None, *, report: str = "", whole: bool = False
 ) -> tuple[Run, Choice]:
-    """Sample a token for every running slot and decide whether it is the last."""
-    choice, history = sample(logits, sampling, run.history, state.positions, words, run.constraint, report=report)
+    """Sample a token for every running slot from `run.logits` and decide whether it is the last.
+
+    Args:
+        whole: look at the whole vocabulary; otherwise the run that comes back may be `unsampled`, and nothing else has changed then. Static.
+    """
+    choice, history = sample(run.logits, sampling, run.history, state.positions, words, run.constraint, report=report, whole=whole)
     running = run.reason == Stop.RUNNING
+    unsampled = (running & ~choice.enough).any()
+    running &= ~unsampled
     remaining = run.remaining - running.astype(jnp.int32)
     reason = jnp.where(state.positions >= state.n_ctx, Stop.CONTEXT, Stop.RUNNING)
     reason = jnp.where(remaining <= 0, Stop.LIMIT, reason)
@@ -89,10 +98,11 @@ def choose(
         assert tables is not None
         with jax.named_scope("grammar"):
             constraint = advance(tables, constraint, choice.tokens, running & (reason == Stop.RUNNING))
-        dead = constraint.ready == Ready.DEAD_END
-        reason = jnp.where(dead & (reason == Stop.RUNNING), Stop.GRAMMAR, reason)
-    history = remember(history, sampling, choice.tokens, running)
-    return Run(jnp.where(running, choice.tokens, run.token), reason, remaining, history, constraint), choice
+        reason = jnp.where((constraint.ready == Ready.DEAD_END) & (reason == Stop.RUNNING), Stop.GRAMMAR, reason)
+    learned = history.replace(**{name: jnp.where(running, getattr(history, name), getattr(run.history, name)) for name in ("surprise", "chosen", "weight")})
+    remembered = remember(learned, sampling, choice.tokens, running)
+    token = jnp.where(running, choice.tokens, run.token)
+    return run.replace(token=token, reason=reason, remaining=remaining, history=remembered, unsampled=unsampled, constraint=constraint), choice
 
 
 def decode_loop(
@@ -107,7 +117,8 @@ def decode_loop(
     config: Config,
     report: str = "",
 ) -> tuple[Emitted, DecodeState, Run]:
-    """Up to `steps` tokens for every slot; ends early when no slot runs any more, or when the tables lack what a slot's grammar needs.
+    """Up to `steps` tokens for every slot; ends early when no slot runs any more, when the tables lack what a slot's grammar needs, and when a
+    sampler has to see the whole vocabulary.
 
     Args:
         params: packed weights. Not donated.
@@ -137,11 +148,11 @@ def decode_loop(
         i, emitted, state, run = carry
         running = run.reason == Stop.RUNNING
         logits, state = step(params, state, run.token, running, config=config)
-        run, choice = choose(logits, state, run, sampling, words, tables, report)
+        run, choice = choose(run.replace(logits=logits), state, sampling, words, tables, report=report)
         emitted = Emitted(
             emitted.tokens.at[:, i].set(run.token),
             emitted.logprobs.at[:, i].set(choice.logprobs),
-            emitted.counts + running.astype(jnp.int32),
+            emitted.counts + (running & ~run.unsampled).astype(jnp.int32),
             emitted.likely.at[:, i].set(choice.likely),
             emitted.likely_logprobs.at[:, i].set(choice.likely_logprobs),
         )
@@ -151,25 +162,15 @@ def decode_loop(
     return emitted, state, run
 
 
-def begin(
-    logits: jax.Array,
-    state: DecodeState,
-    history: History,
-    sampling: Sampling,
-    words: Words,
-    limits: jax.Array,
-    constraint: Constraint | None = None,
-    tables: DeviceTables | None = None,
-    *,
-    report: str = "",
-) -> tuple[Run, Choice]:
-    """The first token of every slot, from the logits of `prefill`. `limits` int32[B]: tokens wanted in all."""
+def begin(logits: jax.Array, history: History, limits: jax.Array, constraint: Constraint | None = None) -> Run:
+    """A run before its first token, from the logits f32[B, V] of `prefill`; `choose` comes next. `limits` int32[B]: tokens wanted in all."""
     slots = logits.shape[0]
-    fresh = Run(jnp.zeros(slots, jnp.int32), jnp.full(slots, Stop.RUNNING, jnp.int32), limits, history, constraint)
+    reason = jnp.full(slots, Stop.RUNNING, jnp.int32)
     if constraint is not None:
-        fresh = fresh.replace(reason=jnp.where(constraint.ready == Ready.DEAD_END, Stop.GRAMMAR, fresh.reason))
-    return choose(logits, state, fresh, sampling, words, tables, report)
+        reason = jnp.where(constraint.ready == Ready.DEAD_END, Stop.GRAMMAR, reason)
+    copied = jnp.array(logits, copy=True)  # a run is donated, the logits of a session are not
+    return Run(jnp.zeros(slots, jnp.int32), reason, limits, history, copied, jnp.asarray(False), constraint)
 
 
 jit_decode_loop = jax.jit(decode_loop, static_argnames=("config", "report"), donate_argnames=("state", "run"))
-jit_begin = jax.jit(begin, static_argnames=("report",))
+jit_choose = jax.jit(choose, static_argnames=("report", "whole"))

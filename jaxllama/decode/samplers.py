@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from .candidates import Candidates
+from .candidates import Candidates, running_sum
 from .history import History, bit, dry_on
 from .sampling import Sampling
 
@@ -31,7 +31,7 @@ def top_p(c: Candidates, p: Sampling) -> Candidates:
     """The fewest with a probability of p together."""
     on = p.top_p < 1
     probabilities, rank = c.probabilities(), c.rank
-    sums = jnp.cumsum(probabilities, -1)
+    sums = running_sum(probabilities)
     kept = (sums - probabilities < p.top_p[:, None]) | (rank < jnp.maximum(p.min_keep, 1)[:, None]) | ~on[:, None]
     complete = (sums[:, -1] >= p.top_p) & (c.present.sum(-1) >= p.min_keep)
     return c.keep(kept, beyond=~on, enough=~(on & c.beyond & ~complete))
@@ -42,7 +42,7 @@ def min_p(c: Candidates, p: Sampling) -> Candidates:
     on = p.min_p > 0
     least = c.shown.max(-1) + jnp.log(jnp.where(on, p.min_p, 1.0))
     kept = (c.logits >= least[:, None]) | (c.rank < jnp.maximum(p.min_keep, 1)[:, None]) | ~on[:, None]
-    complete = (c.logits[:, -1] < least) & (c.present.sum(-1) >= p.min_keep)
+    complete = (c.edge < least) & (c.present.sum(-1) >= p.min_keep)
     return c.keep(kept, beyond=~on, enough=~(on & c.beyond & ~complete))
 
 
@@ -55,7 +55,7 @@ def typical_p(c: Candidates, p: Sampling) -> Candidates:
         surprise = -jnp.log(probabilities)
         entropy = jnp.where(probabilities > 0, probabilities * surprise, 0.0).sum(-1, keepdims=True)
         order = jnp.argsort(jnp.where(c.present, jnp.abs(surprise - entropy), jnp.inf), axis=-1)
-        sums = jnp.cumsum(jnp.take_along_axis(probabilities, order, axis=1), -1)
+        sums = running_sum(jnp.take_along_axis(probabilities, order, axis=1))
         before = jnp.pad(sums[:, :-1], ((0, 0), (1, 0)))
         kept = (before <= p.typical_p[:, None]) | (jnp.arange(sums.shape[1])[None] < p.min_keep[:, None])
         kept = kept.at[:, 0].set(True)
@@ -73,7 +73,7 @@ def xtc(c: Candidates, p: Sampling, chance: jax.Array) -> Candidates:
     last = jnp.maximum(likely - 1, 0)
     out = on & (last > 0) & (c.size - last >= p.min_keep)
     kept = (c.rank >= last[:, None]) | ~out[:, None]
-    return c.keep(kept, beyond=jnp.ones_like(on), enough=~(on & c.beyond & (probabilities[:, -1] >= p.xtc_threshold)))
+    return c.keep(kept, beyond=jnp.ones_like(on), enough=~(on & c.beyond & (jnp.exp(c.edge - c.total()) >= p.xtc_threshold)))
 
 
 def scaled(c: Candidates, temperature: jax.Array, rest: Callable[[jax.Array], jax.Array]) -> Candidates:
@@ -105,7 +105,7 @@ def temperature(c: Candidates, p: Sampling, rest: Callable[[jax.Array], jax.Arra
 def top_n_sigma(logits: jax.Array, p: Sampling) -> jax.Array:
     """Logits f32[B, N] with -inf where they are too far below the highest, in standard deviations."""
     finite = logits > -jnp.inf
-    count = jnp.maximum(finite.sum(-1, keepdims=True), 1)
+    count = jnp.maximum(finite.sum(-1, keepdims=True, dtype=jnp.float32), 1)
     mean = jnp.where(finite, logits, 0.0).sum(-1, keepdims=True) / count
     deviation = jnp.sqrt(jnp.where(finite, (logits - mean) ** 2, 0.0).sum(-1, keepdims=True) / count)
     least = logits.max(-1, keepdims=True) - p.top_n_sigma[:, None] * deviation
@@ -120,7 +120,7 @@ def penalties_on(p: Sampling) -> jax.Array:
 def penalties(logits: jax.Array, counts: jax.Array, p: Sampling) -> jax.Array:
     """Logits [B, N] of tokens that were there `counts` int32[B, N] times lately."""
     repeated = jnp.where(logits <= 0, logits * p.repeat_penalty[:, None], logits / p.repeat_penalty[:, None])
-    lowered = repeated - counts * p.frequency_penalty[:, None] - p.presence_penalty[:, None]
+    lowered = repeated - counts.astype(jnp.float32) * p.frequency_penalty[:, None] - p.presence_penalty[:, None]
     return jnp.where((counts > 0) & penalties_on(p)[:, None], lowered, logits)
 
 
@@ -156,7 +156,7 @@ def infill(c: Candidates, end: jax.Array, ranks: jax.Array, lasts: jax.Array, fa
     probabilities = c.probabilities()
     ends = end[c.ids] & c.present
     of_end, of_text = jnp.where(ends, probabilities, 0.0).sum(-1), jnp.where(ends, 0.0, probabilities).sum(-1)
-    only_end = 3 * of_end * c.size > of_text
+    only_end = 3 * of_end * c.size.astype(jnp.float32) > of_text
     rank, last = ranks[c.ids], lasts[c.ids]
     count = c.ids.shape[1]
 
@@ -165,7 +165,7 @@ def infill(c: Candidates, end: jax.Array, ranks: jax.Array, lasts: jax.Array, fa
         mine = there[:, i]
         begins = (rank >= rank[:, i, None]) & (rank <= last[:, i, None]) & (rank[:, i, None] >= 0) & there & (jnp.arange(count)[None] != i)
         given = jnp.where(begins, mass, 0.0)
-        before = mass[:, i, None] + jnp.cumsum(given, -1) - given
+        before = mass[:, i, None] + running_sum(given) - given
         larger = begins & (mass > before)  # the first of these takes all instead
         taker = jnp.where(larger.any(-1), larger.argmax(-1), count)
         merged = begins & (jnp.arange(count)[None] < taker[:, None]) & mine[:, None]
@@ -179,9 +179,9 @@ def infill(c: Candidates, end: jax.Array, ranks: jax.Array, lasts: jax.Array, fa
 
     mass, there = jax.lax.fori_loop(0, count, merge, (probabilities, c.present & (c.logits > -jnp.inf)))
     kept = c.present & (ends | (mass >= _INFILL))
-    texts = (kept & ~ends).sum(-1)
+    texts = (kept & ~ends).sum(-1, dtype=jnp.float32)
     total = jnp.where(kept, mass, 0.0).sum(-1, keepdims=True)
-    kept &= ends | (mass / total >= 1 / (texts[:, None] + 1))
+    kept &= ends | (mass / total >= 1 / (texts[:, None] + 1.0))
     nothing = ~only_end & (texts == 0)
     first = jnp.arange(count)[None] == 0
     kept = jnp.where(only_end[:, None], ends, jnp.where(nothing[:, None], first, kept))
@@ -209,14 +209,15 @@ def mirostat(c: Candidates, p: Sampling, history: History, n_vocab: int) -> Cand
     probabilities = c.probabilities()
     surprise = -jnp.log2(probabilities)
     second = (surprise <= history.surprise[:, None]) | (c.rank == 0)
-    complete = surprise[:, -1] > history.surprise
+    complete = (c.total() - c.edge) / jnp.log(2.0) > history.surprise
     count = min(MIROSTAT_TOKENS, probabilities.shape[1])
-    steps = jnp.log((jnp.arange(count - 1) + 2.0) / (jnp.arange(count - 1) + 1.0))[None]
+    number = jnp.arange(1.0, count)[None]
+    steps = jnp.log((number + 1) / number)
     falls = jnp.log(probabilities[:, : count - 1] / probabilities[:, 1:count])
     s = (steps * falls).sum(-1) / (steps**2).sum(-1)
     epsilon = s - 1
     k = ((epsilon * 2.0**history.surprise) / (1 - n_vocab ** (-epsilon))) ** (1 / s)
     k = jnp.maximum(jnp.nan_to_num(k, nan=1.0, posinf=2.0**30).astype(jnp.int32), 1)
     first = c.rank < k[:, None]
-    enough = jnp.where(p.mirostat == 2, complete, (count == MIROSTAT_TOKENS) & (k <= c.logits.shape[1]))
+    enough = jnp.where(p.mirostat == 2, complete, (c.known >= MIROSTAT_TOKENS) & (k <= c.known))
     return c.keep(jnp.where((p.mirostat == 2)[:, None], second, first), beyond=jnp.zeros_like(c.beyond), enough=~c.beyond | enough)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxllama.decode import Run, Stop, fork, jit_decode_loop, jit_prefill, make_sampling, start_history
+from jaxllama.decode import begin, fork, jit_decode_loop, jit_prefill, make_sampling, start_history
 from jaxllama.decode.shapes import LOOP_TOKENS, bucket_for, padded_chunks
 from jaxllama.models import DecodeState, init_state
 from jaxllama.models.parameters import leaves
@@ -122,7 +122,7 @@ def _write(model: Model, state: DecodeState, count: int) -> None:
     slots = state.slots
     sampling = make_sampling(slots, temperature=0.0, ignore_end=True)
     history = start_history([[]] * slots, sampling, n_vocab=model.config.n_vocab, room=model.n_ctx + 1)
-    run = Run(jnp.zeros(slots, jnp.int32), jnp.full(slots, Stop.RUNNING, jnp.int32), jnp.full(slots, 2**30, jnp.int32), history)
+    run = begin(jnp.zeros((slots, model.config.n_vocab)), history, jnp.full(slots, 2**30, jnp.int32))
     done = 0
     while done < count:
         steps = jnp.int32(min(LOOP_TOKENS, count - done))

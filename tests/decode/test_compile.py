@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxllama
-from jaxllama.decode import Run, decode_loop, jit_begin, jit_decode_loop, jit_step, make_sampling
+from jaxllama.decode import begin, decode_loop, jit_choose, jit_decode_loop, jit_step, make_sampling, start_history
 from jaxllama.decode.shapes import bucket_for, buckets, chunks
 from jaxllama.models import init_state
 
@@ -49,8 +49,10 @@ def test_buckets():
 
 def arguments(model, slots=2):
     state = init_state(model.config, slots, n_ctx=64, padding=64)
-    run = Run(jnp.zeros(slots, jnp.int32), jnp.zeros(slots, jnp.int32), jnp.full(slots, 10))
-    return model.params, state, run, make_sampling(slots), model.end, jnp.int32(4)
+    sampling = make_sampling(slots)
+    history = start_history([[1]] * slots, sampling, n_vocab=model.config.n_vocab, room=65)
+    run = begin(jnp.zeros((slots, model.config.n_vocab)), history, jnp.full(slots, 10))
+    return model.params, state, run, sampling, model.words, None, jnp.int32(4)
 
 
 def test_the_state_is_donated_and_the_parameters_are_not(story_model):
@@ -96,6 +98,8 @@ def test_the_program_does_not_grow_with_the_layers(story_model):
 
 def test_begin_takes_prefill_logits(story_model):
     session = story_model.prefill(["Once upon a time"])
-    run, logprobs = jit_begin(session.logits, session.state, make_sampling(1, temperature=0), story_model.end, jnp.asarray([3]))
+    sampling = make_sampling(1, temperature=0)
+    history = start_history(session.tokens, sampling, n_vocab=story_model.config.n_vocab, room=story_model.n_ctx + 1)
+    run, choice = jit_choose(begin(session.logits, history, jnp.asarray([3])), session.state, sampling, story_model.words, None)
     assert int(run.token[0]) == int(session.logits[0].argmax())
-    assert float(logprobs[0]) <= 0
+    assert float(choice.logprobs[0]) <= 0

@@ -12,11 +12,12 @@ import pytest
 
 import jaxllama
 from jaxllama.decode import (
+    begin,
     ContextFull,
     SessionError,
     Stop,
     fork,
-    jit_begin,
+    jit_choose,
     jit_decode_loop,
     jit_prefill,
     jit_step,
@@ -25,6 +26,7 @@ from jaxllama.decode import (
     prefill_prompts,
     rollback,
     save_state,
+    start_history,
     step,
 )
 from jaxllama.models import forward, init_state
@@ -123,10 +125,11 @@ def test_dispatches_do_not_matter(story_model, ids):
     for size in (1, 3, 32):
         session = read(story_model, ids)
         sampling = make_sampling(1, seed=5, temperature=1.0)
-        run, _ = jit_begin(session.logits, session.state, sampling, story_model.end, jnp.asarray([25]))
+        history = start_history(session.tokens, sampling, n_vocab=story_model.config.n_vocab, room=story_model.n_ctx + 1)
+        run, _ = jit_choose(begin(session.logits, history, jnp.asarray([25])), session.state, sampling, story_model.words, None)
         state, tokens = session.state, [int(run.token[0])]
         while int(run.reason[0]) == Stop.RUNNING:
-            emitted, state, run = jit_decode_loop(story_model.params, state, run, sampling, story_model.end, jnp.int32(size), config=story_model.config)
+            emitted, state, run = jit_decode_loop(story_model.params, state, run, sampling, story_model.words, None, jnp.int32(size), config=story_model.config)
             tokens += np.asarray(emitted.tokens)[0, : int(emitted.counts[0])].tolist()
         found.append(tokens)
     assert found[0] == found[1] == found[2]

@@ -1,0 +1,71 @@
+"""The options about sampling and grammars, checked before a large file is read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from . import flags
+
+
+def sampling_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of `flags.SAMPLING` that were given.
+
+    Raises:
+        ValueError: they make no sense.
+    """
+    from jaxllama.decode import chain_of_letters, make_sampling
+
+    given = {o.to: getattr(args, o.to) for o in flags.SAMPLING if getattr(args, o.to) is not None}
+    if "sampler_seq" in given:
+        letters = given.pop("sampler_seq")
+        given.setdefault("samplers", chain_of_letters(letters))
+    if "logit_bias" in given:
+        given["logit_bias"] = [_bias(text) for text in given["logit_bias"]]
+    if "dry_sequence_breakers" in given:
+        given["dry_sequence_breakers"] = [] if "none" in given["dry_sequence_breakers"] else given["dry_sequence_breakers"]
+    apart = ("seed", "ignore_eos", "logit_bias", "dry_sequence_breakers")
+    make_sampling(1, **{name: value for name, value in given.items() if name not in apart})
+    return given
+
+
+def _bias(text: str) -> tuple[int, float]:
+    found = re.fullmatch(r"(\d+)([+-](?:\d+\.?\d*|\.\d+|inf))", text.strip())
+    if found is None:
+        raise ValueError(f"-l: expected a token's id, + or - and a number, as in 15043+1, found {text!r}")
+    return int(found[1]), float(found[2])
+
+
+def constraints_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What `flags.GRAMMAR` ask for.
+
+    Raises:
+        GrammarError, SchemaError: it is malformed.
+        ValueError: there are several.
+    """
+    from jaxllama.grammar import Grammar, GrammarError, json_schema_to_gbnf
+
+    given = [o for o in flags.GRAMMAR if getattr(args, o.to)]
+    if len(given) > 1:
+        raise ValueError(f"{given[0].names[-1]} and {given[1].names[-1]} exclude each other")
+    if not given:
+        return {}
+    text = getattr(args, given[0].to)
+    source = text if given[0].to.endswith("_file") else given[0].names[-1]
+    if given[0].to.endswith("_file"):
+        text = Path(text).read_text(encoding="utf-8")
+    if given[0].to.startswith("grammar"):
+        try:
+            Grammar.from_gbnf(text, lambda name: [0])  # what tokens it names can only be known with a vocabulary
+        except GrammarError as error:
+            raise ValueError(f"{source}: {error}") from None
+        return {"grammar": text}
+    try:
+        schema = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source}: expected a JSON schema, {error}") from None
+    json_schema_to_gbnf(schema)
+    return {"json_schema": schema}
