@@ -1,11 +1,11 @@
 """Decoding: states, the step, the loop, sampling."""
 
-from .generate import ContextFull, Session, Timings, Tokens, prefill_prompts, stream_tokens
-from .loop import Emitted, Run, Stop, begin, choose, decode_loop, jit_choose, jit_decode_loop
-from .programs import Programs
 from .chain import Choice, distribution, sample
+from .generate import ContextFull, Session, Timings, Tokens, prefill_prompts, stream_tokens
 from .grammars import Grammars, Running
 from .history import History, remember, start_history
+from .loop import Emitted, Run, Stop, begin, choose, decode_loop, jit_choose, jit_decode_loop
+from .programs import Programs
 from .sampling import Breakers, Sampling, chain_of, chain_of_letters, make_breakers, make_sampling
 from .session import SessionError, fork, load_state, rollback, save_state
 from .step import jit_prefill, jit_step, prefill, step

@@ -123,7 +123,9 @@ def first_candidates(logits: jax.Array, ids: jax.Array, count: jax.Array | int, 
     more = jnp.broadcast_to(jnp.asarray(count < size), slots)
     whole = jnp.full(slots, size, jnp.int32)
     present = jnp.broadcast_to(jnp.arange(logits.shape[1])[None] < count, logits.shape)
-    return Candidates(logits, ids, present, jnp.asarray(count, jnp.int32), more, jnp.where(more, rest, -jnp.inf), whole, jnp.zeros_like(logits), jnp.ones(slots, bool))
+    return Candidates(
+        logits, ids, present, jnp.asarray(count, jnp.int32), more, jnp.where(more, rest, -jnp.inf), whole, jnp.zeros_like(logits), jnp.ones(slots, bool)
+    )
 
 
 def resorted(candidates: Candidates, change: Callable[[jax.Array, jax.Array], jax.Array]) -> Candidates:

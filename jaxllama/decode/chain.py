@@ -196,9 +196,7 @@ def _adjusted(logits: jax.Array, p: Sampling, words: Words, constraint: Constrai
     return jnp.where((p.mirostat > 0)[:, None], plain, found)
 
 
-def _prepared(
-    logits: jax.Array, p: Sampling, history: History, positions: jax.Array, words: Words, constraint: Constraint | None
-) -> tuple[_Chain, jax.Array]:
+def _prepared(logits: jax.Array, p: Sampling, history: History, positions: jax.Array, words: Words, constraint: Constraint | None) -> tuple[_Chain, jax.Array]:
     """The chain with the logits it cuts; and whether they are not the model's any more, bool[]."""
     cut = next((n for n, s in enumerate(p.chain) if not (callable(s) or s in _ON_ALL_LOGITS)), len(p.chain))
     chain = partial(_Chain, p=p, history=history, positions=positions, words=words, samplers_after=p.chain[cut:])
@@ -207,9 +205,7 @@ def _prepared(
     return chain(jax.lax.cond(touched, lambda: _adjusted(logits, p, words, constraint, chain, p.chain[:cut]), lambda: logits)), touched
 
 
-def distribution(
-    logits: jax.Array, p: Sampling, history: History, positions: jax.Array, words: Words, constraint: Constraint | None = None
-) -> jax.Array:
+def distribution(logits: jax.Array, p: Sampling, history: History, positions: jax.Array, words: Words, constraint: Constraint | None = None) -> jax.Array:
     """The probabilities f32[B, V] with which `sample` chooses; it sorts the whole vocabulary: for looking, not for decoding."""
     chain, _ = _prepared(logits, p, history, positions, words, constraint)
     c = chain.candidates(*top(chain.given, chain.size), chain.size)

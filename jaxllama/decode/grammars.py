@@ -190,9 +190,7 @@ class Running:
         """The places of all slots, from the device."""
         c = self.constraint
         state, count, depth, frames, counts = (np.asarray(x).tolist() for x in (c.state, c.count, c.depth, c.frames, c.counts))
-        return [
-            Place(s, n, tuple(zip(f[:d], k[:d], strict=True))) for s, n, d, f, k in zip(state, count, depth, frames, counts, strict=True)
-        ]
+        return [Place(s, n, tuple(zip(f[:d], k[:d], strict=True))) for s, n, d, f, k in zip(state, count, depth, frames, counts, strict=True)]
 
     def _put(self, places: dict[int, Place]) -> None:
         arrays = {name: np.array(getattr(self.constraint, name)) for name in ("state", "count", "depth", "frames", "counts")}

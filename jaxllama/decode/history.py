@@ -149,6 +149,4 @@ def remember(history: History, sampling: Sampling, tokens: jax.Array, active: ja
 
     on = dry_on(sampling)
     matches, breaker, after = jax.lax.cond(on.any(), matched, lambda: (history.matches, history.breaker, history.after_breaker))
-    return history.replace(
-        tokens=written, length=length + active.astype(jnp.int32), counts=counts, matches=matches, breaker=breaker, after_breaker=after
-    )
+    return history.replace(tokens=written, length=length + active.astype(jnp.int32), counts=counts, matches=matches, breaker=breaker, after_breaker=after)

@@ -15,10 +15,11 @@ LARGE = 8  # repetitions beyond this are worth counting
 
 
 def recursive_rules(rules: Rules) -> set[str]:
-    """Rules at which every circle of rules is cut open: those that a search in depth, from the root, meets again on its way."""
-    refers = {name: sorted(_references(node)) for name, node in rules.items()}
+    """Rules at which every circle of rules that makes stacks grow is cut open: those that a search in depth, from the root, meets again on its way. A rule that
+    only ends with itself makes nothing grow."""
+    refers = {name: _references(node) for name, node in rules.items()}
     found, done = set(), set()
-    path: list[tuple[str, list[str]]] = [("root", list(refers["root"]))]
+    path: list[tuple[str, list[str]]] = [("root", sorted(refers["root"]))]
     entered = {"root"}
     while path:
         name, left = path[-1]
@@ -32,22 +33,40 @@ def recursive_rules(rules: Rules) -> set[str]:
             found.add(other)
         elif other not in done:
             entered.add(other)
-            path.append((other, list(refers[other])))
-    return found
+            path.append((other, sorted(refers[other])))
+    return {name for name in found if _grows(name, refers)}
 
 
-def _references(node: object) -> set[str]:
-    found, waiting = set(), [node]
+def _grows(start: str, refers: dict[str, dict[str, bool]]) -> bool:
+    """Whether a rule leads back to itself with something left to do afterwards."""
+    waiting, seen = [(start, False)], set()
     while waiting:
-        match waiting.pop():
+        name, more = waiting.pop()
+        for other, within in refers[name].items():
+            following = other, more or within
+            if following == (start, True):
+                return True
+            if following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return False
+
+
+def _references(node: object) -> dict[str, bool]:
+    """The rules that a node refers to, and whether something may come after one of them within it."""
+    found: dict[str, bool] = {}
+    waiting: list[tuple[object, bool]] = [(node, False)]
+    while waiting:
+        node, more = waiting.pop()
+        match node:
             case Reference(name):
-                found.add(name)
+                found[name] = found.get(name, False) or more
             case Series(items):
-                waiting += items
+                waiting += [(item, more or n < len(items) - 1) for n, item in enumerate(items)]
             case Choice(options):
-                waiting += options
-            case Repeat(item, _, _):
-                waiting.append(item)
+                waiting += [(option, more) for option in options]
+            case Repeat(item, _, most):
+                waiting.append((item, more or most != 1))
     return found
 
 

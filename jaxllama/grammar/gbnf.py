@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 
 def literal(text: str) -> str:
@@ -55,6 +56,23 @@ class Rules:
             parts.append(f"{_one_of(''.join(c for c, to in ways.items() if to), negated=True)} {states[0]}")
             self._rules[states[n]] = " | ".join(parts)
         return states[0]
+
+    def without(self, name: str, words: Sequence[str]) -> str:
+        """The name of a rule for any text in which none of some words stands: one rule for everything that has been seen of them."""
+        prefixes = list(dict.fromkeys(word[:n] for word in words for n in range(len(word))))
+        names = {prefix: f"{_named(name)}-{n}" for n, prefix in enumerate(prefixes)}
+        chars = list(dict.fromkeys("".join(words)))
+        for prefix in prefixes:
+            ways: dict[str, list[str]] = {}
+            for char in chars:
+                seen = prefix + char
+                if not any(seen.endswith(word) for word in words):
+                    to = next(seen[n:] for n in range(len(seen) + 1) if seen[n:] in names)
+                    ways.setdefault(to, []).append(char)
+            parts = [f"{_one_of(''.join(found))} {names[to]}" for to, found in ways.items() if to]
+            parts.append(f"{_one_of(''.join(c for c in chars if c not in ways.get('', ())), negated=True)} {names['']}")
+            self._rules[names[prefix]] = " | ".join(['""', *parts])
+        return names[""]
 
     def text(self, root: str) -> str:
         """The grammar, its root first."""

@@ -6,12 +6,15 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import Any
 
+from .automaton import Automaton, TooManyStates
 from .json_schema import json_schema_to_gbnf
-from .regex import gbnf_of_choices, gbnf_of_regex
-from .types import schema_of
 from .matcher import Matcher, Place, first_error
 from .nodes import Rules
 from .reader import read_gbnf
+from .regex import gbnf_of_choices, gbnf_of_regex
+from .types import schema_of
+
+MOST_EXPLORED = 4000  # states that are looked at to tell how a grammar is followed
 
 
 class Grammar:
@@ -68,6 +71,30 @@ class Grammar:
     def matcher(self) -> Matcher:
         """Follows texts through the grammar, exactly and slowly."""
         return Matcher(self.rules)
+
+    @cached_property
+    def tier(self) -> str:
+        """How the grammar is followed: "states" (finitely many), "stack" (states and a stack of frames) or "sets" with the reason: its states are sets of whole
+        stacks, made one by one as they are met, which is exact for every grammar and slower. Found out by looking at its first states."""
+        try:
+            automaton = Automaton(self.rules)
+            states, frames, seen = automaton.states, bool(automaton.start_frames), set()
+            waiting = [automaton.start, *(f >> 1 for f in automaton.start_frames)]
+            while waiting and len(seen) < MOST_EXPLORED:
+                state = waiting.pop()
+                if state in seen:
+                    continue
+                seen.add(state)
+                step = states.step(state)
+                if (step < 0).any():
+                    return f"sets: what follows a rule may also go on with it, for example at {chr(int(abs(step.argmin())))!r}" if frames else "states"
+                for code in set(step.tolist()) - {0}:
+                    effect = states.effects[code]
+                    frames |= bool(effect.pushes)
+                    waiting += [effect.state, *(f >> 1 for f in effect.pushes)]
+            return "stack" if frames else "states"
+        except TooManyStates as error:
+            return f"sets: {error}"
 
     def accepts(self, text: str) -> bool:
         """Whether the grammar allows a text, from its beginning to its end."""

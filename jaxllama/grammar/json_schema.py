@@ -7,7 +7,7 @@ The grammar allows less than the schema in three ways, as llama.cpp's does: memb
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,27 +15,19 @@ from .gbnf import Rules, literal
 from .number_range import integers, numbers
 from .reader import GrammarError
 from .regex import read_regex, written
-from .schema_merge import ANNOTATIONS, TYPES, Impossible, SchemaError, excluded, finite, holds, merged, type_of, types_of, without_annotations
+from .schema_members import PLAIN, Members, several
+from .schema_merge import ANNOTATIONS, TYPES, Impossible, SchemaError, excluded, finite, merged, types_of, without_annotations
+from .schema_types import KNOWN, implied_types, never_valid
 from .string_formats import FORMATS
 
 _SPACE = '| " " | "\\n" [ \\t]{0,20}'
-_PLAIN = r'"\\\x7F\x00-\x1F'
-_CHAR = rf'[^{_PLAIN}] | [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{{4}})'
+_CHAR = rf'[^{PLAIN}] | [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{{4}})'
 _PRIMITIVES = {
     "boolean": '("true" | "false") space',
     "null": '"null" space',
     "integer": '("-"? ([0-9] | [1-9] [0-9]{0,15})) space',
     "number": '("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})? space',
     "string": r'"\"" char* "\"" space',
-}
-_KNOWN = {
-    "object": {"properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties", "propertyNames"},
-    "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "additionalItems"},
-    "string": {"minLength", "maxLength", "pattern", "format"},
-    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"},
-    "boolean": set(),
-    "null": set(),
 }
 _UNSAID = frozenset("idn-email idn-hostname iri iri-reference uri-template relative-json-pointer".split())
 MOST_IN_ANY_ORDER = 10
@@ -57,6 +49,7 @@ class Converter:
         self._any_order, self._ignore = any_order, frozenset(ignore)
         self._refs: dict[str, str] = {}
         self._depth = 0
+        self._write = Members(rules)
         rules.define("space", _SPACE)
         rules.define("char", _CHAR)
 
@@ -102,25 +95,25 @@ class Converter:
         kinds = types_of(schema) or self._implied(schema, path)
         if unknown := [k for k in kinds if k not in TYPES]:
             raise SchemaError(f"{path}.type: expected one of {', '.join(TYPES)}, found {json.dumps(unknown[0])}")
-        self._check(schema, {"type"}.union(*(_KNOWN[k] for k in kinds)), path)
+        self._check(schema, {"type"}.union(*(KNOWN[k] for k in kinds)), path)
         if len(kinds) > 1:
             if "number" in kinds and "integer" in kinds:
                 kinds = [k for k in kinds if k != "integer"]
-            made = [self._typed({k: v for k, v in schema.items() if k in _KNOWN[kind]}, kind, f"{name}-{kind}", path) for kind in kinds]
+            made = [self._typed({k: v for k, v in schema.items() if k in KNOWN[kind]}, kind, f"{name}-{kind}", path) for kind in kinds]
             return self._rules.add(name, " | ".join(made))
         return self._typed(schema, kinds[0], name, path)
 
     def _implied(self, schema: Mapping[str, Any], path: str) -> list[str]:
         """The types of a schema that names none: those its keywords are about, as llama.cpp takes them; all where there are none."""
-        kinds = [k for k in ("object", "array", "string", "number") if (_KNOWN[k] - {"format"}) & set(schema)]
+        kinds = implied_types(schema)
         if "format" in schema and not kinds:
             kinds = ["string"]
-        self._check(schema, set().union(*(_KNOWN[k] for k in kinds)), path)
+        self._check(schema, set().union(*(KNOWN[k] for k in kinds)), path)
         return kinds or list(TYPES)
 
     def _check(self, schema: Mapping[str, Any], known: set[str], path: str) -> None:
         if unknown := sorted(set(schema) - known - ANNOTATIONS - self._ignore):
-            everywhere = set().union(*_KNOWN.values())
+            everywhere = set().union(*KNOWN.values())
             why = "says nothing about this type" if unknown[0] in everywhere else "cannot be turned into a grammar"
             if why.startswith("cannot"):
                 raise SchemaError(f"{path}.{unknown[0]}: this keyword {why}")
@@ -188,37 +181,9 @@ class Converter:
         if key == "oneOf":
             for a in range(len(given)):
                 for b in range(len(given)):
-                    if a != b and not self._fails(given[a], given[b]):
+                    if a != b and not never_valid(given[a], given[b], lambda s: self._followed(s, path)):
                         self._say("oneOf", path, f"what option {a} allows may also be valid under option {b}; use anyOf, or tell them apart with a const")
         return self._rules.add(name, " | ".join(made))
-
-    def _fails(self, a: Any, b: Any) -> bool:
-        """Whether nothing that the grammar of `a` writes is valid under `b`, as far as that is easy to see."""
-        if not isinstance(a, Mapping) or not isinstance(b, Mapping):
-            return a is False or b is False
-        values = finite(a)
-        if values is not None:
-            try:
-                return not any(holds(v, b, "$") for v in values)
-            except SchemaError:
-                return False
-        kinds, others = types_of(a) or self._implied_of(a), types_of(b) or self._implied_of(b)
-        if kinds and others and not any(k == o or {k, o} == {"integer", "number"} for k in kinds for o in others):
-            return True
-        if (allowed := finite(b)) is not None:
-            return bool(kinds) and not any(type_of(v) in kinds or (type_of(v) == "integer" and "number" in kinds) for v in allowed)
-        if kinds == ["object"] and others == ["object"]:
-            mine, theirs = a.get("properties", {}), b.get("properties", {})
-            closed = a.get("additionalProperties", not mine) is False and "patternProperties" not in a
-            if closed and any(r not in mine for r in b.get("required", ())):
-                return True
-            if b.get("additionalProperties") is False and any(r not in theirs for r in a.get("required", ())):
-                return True
-            return any(self._fails(self._followed(mine[r], "$"), self._followed(theirs[r], "$")) for r in a.get("required", ()) if r in mine and r in theirs)
-        return False
-
-    def _implied_of(self, schema: Mapping[str, Any]) -> list[str]:
-        return [k for k in ("object", "array", "string", "number") if (_KNOWN[k] - {"format"}) & set(schema)]
 
     # --- references ---
 
@@ -346,12 +311,12 @@ class Converter:
         if not pairs and extra and most != 0:
             if fewest > 1:  # the same key may come twice, and then counts once
                 self._say("minProperties", path, "more than one unnamed member cannot be required in a grammar")
-            return self._rules.add(name, f'"{{" space {_several(extra, fewest, most)} "}}" space')
+            return self._rules.add(name, f'"{{" space {several(extra, fewest, most)} "}}" space')
         if fewest > len(required):
             self._say("minProperties", path, "more members than the required ones cannot be required in a grammar")
         if most is not None and (most < len(pairs) or extra):
             self._say("maxProperties", path, "fewer members than there are properties cannot be turned into a grammar")
-        order = self._in_any_order if self._any_order and len(pairs) > 1 else self._members
+        order = self._in_any_order if self._any_order and len(pairs) > 1 else self._write.in_order
         return self._rules.add(name, f'"{{" space {order(pairs, list(required), extra, name)} "}}" space')
 
     def _others(self, patterns: Mapping[str, Any], others: Any, names: Sequence[str], name: str, path: str) -> str | None:
@@ -372,90 +337,15 @@ class Converter:
             made.append(self._rules.add(f"{name}-pattern-{number}-kv", f'"\\"" {key} "\\"" space ":" space {rule}'))
         if others is not False and not patterns:
             rule = self.convert(others, f"{name}-other", f"{path}.additionalProperties")
-            made.append(self._rules.add(f"{name}-other-kv", f'{self._other_key(names, name)} space ":" space {rule}'))
+            made.append(self._rules.add(f"{name}-other-kv", f'{self._write.other_key(names, name)} space ":" space {rule}'))
         return self._rules.add(f"{name}-others", " | ".join(made)) if made else None
-
-    def _other_key(self, names: Sequence[str], name: str) -> str:
-        """A key that is none of some names: a tree of their characters. Without escapes, with which a name could be written in another way."""
-        if not names:
-            return r'"\"" char* "\""'
-        tree: dict[str, Any] = {}
-        for key in names:
-            node = tree
-            for char in key:
-                node = node.setdefault(char, {})
-            node[""] = {}
-
-        def rest(node: dict[str, Any], prefix: str) -> str:
-            chars = [c for c in node if c]
-            escaped = "".join("\\" + c if c in "]^-[" else c for c in chars if c.isprintable() and c not in '"\\')
-            options = [f"[^{_PLAIN}{escaped}] [^{_PLAIN}]*"]
-            options += [f"{literal(c)} {rest(node[c], prefix + c)}" for c in chars if c.isprintable() and c not in '"\\']
-            return f"({' | '.join(options)})" + ("" if "" in node else "?")
-
-        return self._rules.add(f"{name}-key", f'"\\"" {rest(tree, "")} "\\""')
-
-    def _members(self, pairs: Mapping[str, str], required: list[str], extra: str | None, name: str) -> str:
-        """Required members in order, then any of the optional ones in order, then others."""
-        first = [pairs[k] for k in pairs if k in required]
-        optional = [pairs[k] for k in pairs if k not in required]
-        tail = f'({extra} ("," space {extra})*)' if extra else ""
-        rest = self._optional(optional, tail, name)
-        head = ' "," space '.join(first)
-        if not head:
-            return f"({rest})?" if rest else ""
-        return f'{head} ("," space ({rest}))?' if rest else head
-
-    def _optional(self, optional: list[str], tail: str, name: str) -> str:
-        """Any of some members in order, one at least."""
-        after = tail
-        for number in reversed(range(len(optional))):
-            here = f'{optional[number]} ("," space ({after}))?' if after else optional[number]
-            after = self._rules.add(f"{name}-from-{number}", f"{here} | {after}" if after else here)
-        return after
 
     def _in_any_order(self, pairs: Mapping[str, str], required: list[str], extra: str | None, name: str) -> str:
         """Members in any order, each once at most: a rule for every set of those that are left."""
         if len(pairs) > MOST_IN_ANY_ORDER:
             raise SchemaError(f"{name}: {len(pairs)} properties in any order are too many, {MOST_IN_ANY_ORDER} can be turned into a grammar")
         tail = f'{extra} ("," space {extra})*' if extra else ""
-        return self._left(list(pairs), lambda left: not any(k in required for k in left), lambda k: pairs[k], f"{name}-left", tail)
-
-    def _left(
-        self,
-        items: Sequence[Any],
-        may_end: Callable[[Sequence[Any]], bool],
-        written_as: Callable[[Any], str],
-        name: str,
-        tail: str = "",
-        most: int | None = None,
-    ) -> str:
-        """Some of the items in any order, each once at most and `most` in all, with commas between them; nothing where that may be."""
-        made: dict[tuple[int, ...], str] = {}
-
-        def after(left: tuple[int, ...]) -> str:
-            """At least one of those that are left; empty where there is none."""
-            if not left or len(items) - len(left) == most:
-                return tail if may_end([]) else ""
-            if left not in made:
-                made[left] = self._rules.reserve(f"{name}-{'-'.join(map(str, left))}")
-                options = []
-                for n in left:
-                    others = tuple(m for m in left if m != n)
-                    more = after(others)
-                    ends = may_end([items[m] for m in others])
-                    if more:
-                        options.append(f'{written_as(items[n])} ("," space ({more})){"?" if ends else ""}')
-                    elif ends:
-                        options.append(written_as(items[n]))
-                if tail and may_end([items[m] for m in left]):
-                    options.append(tail)
-                self._rules.define(made[left], " | ".join(options))
-            return made[left]
-
-        every = tuple(range(len(items)))
-        found = after(every)
-        return f"({found})?" if may_end(list(items)) else found
+        return self._write.in_any_order(list(pairs), lambda left: not any(k in required for k in left), lambda k: pairs[k], f"{name}-left", tail)
 
     # --- arrays ---
 
@@ -476,7 +366,7 @@ class Converter:
                 if low:
                     raise Impossible
                 return self._rules.add(name, '"[" space "]" space')
-            return self._rules.add(name, f'"[" space {_several(item, low, high)} "]" space')
+            return self._rules.add(name, f'"[" space {several(item, low, high)} "]" space')
         made = [self.convert(s, f"{name}-{n}", f"{path}.prefixItems[{n}]") for n, s in enumerate(prefix)][:high]
         more = self.convert(rest, f"{name}-item", f"{path}.items") if rest is not False and (high is None or high > len(made)) else None
         if low > len(made) and more is None:
@@ -499,14 +389,8 @@ class Converter:
             raise Impossible
         if most == 0:
             return self._rules.add(name, '"[" space "]" space')
-        body = self._left(values, lambda left: len(values) - len(left) >= low, lambda v: f"{self._value(v)} space", f"{name}-left", most=most)
+        body = self._write.in_any_order(values, lambda left: len(values) - len(left) >= low, lambda v: f"{self._value(v)} space", f"{name}-left", most=most)
         return self._rules.add(name, f'"[" space {body} "]" space')
-
-
-def _several(item: str, low: int, high: int | None) -> str:
-    """From `low` to `high` items with commas between them."""
-    more = f'("," space {item}){{{max(low - 1, 0)},{"" if high is None else high - 1}}}' if high != 1 else ""
-    return f"{item} {more}" if low else f"({item} {more})?"
 
 
 def _matches(pattern: str, text: str) -> bool:

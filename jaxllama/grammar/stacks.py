@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .nodes import Chars, Choice, Node, Reference, Repeat, Rules, Series, TokenId
+from .nodes import Chars, Choice, Node, Reference, Repeat, Rules, Series
 from .reader import GrammarError
 from .utf8 import Bytes, char_bytes
 

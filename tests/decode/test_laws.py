@@ -12,10 +12,10 @@ import pytest
 
 import jaxllama
 from jaxllama.decode import (
-    begin,
     ContextFull,
     SessionError,
     Stop,
+    begin,
     fork,
     jit_choose,
     jit_decode_loop,

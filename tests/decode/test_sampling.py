@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling_reference import Reference
 
 from jaxllama.decode import (
     Breakers,
@@ -27,8 +28,6 @@ from jaxllama.decode import (
 from jaxllama.decode.candidates import argmax, running_sum, top
 from jaxllama.decode.sampling import DEFAULT_CHAIN, FLOATS, INTEGERS, MOST_TAIL
 from jaxllama.kernels.assemble import kernels_run
-
-from sampling_reference import Reference
 
 V = 300
 ENDS = (3, 7)

@@ -1,0 +1,49 @@
+"""Which types keywords are about, and whether two schemas exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .schema_merge import Schema, SchemaError, finite, holds, type_of, types_of
+
+KNOWN = {
+    "object": {"properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties", "propertyNames"},
+    "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "additionalItems"},
+    "string": {"minLength", "maxLength", "pattern", "format"},
+    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"},
+    "boolean": set(),
+    "null": set(),
+}
+
+
+def never_valid(a: Any, b: Any, followed: Callable[[Any], Any]) -> bool:
+    """Whether nothing that the grammar of `a` writes is valid under `b`, as far as that is easy to see. `followed` follows references."""
+    if not isinstance(a, Mapping) or not isinstance(b, Mapping):
+        return a is False or b is False
+    values = finite(a)
+    if values is not None:
+        try:
+            return not any(holds(v, b, "$") for v in values)
+        except SchemaError:
+            return False
+    kinds, others = types_of(a) or implied_types(a), types_of(b) or implied_types(b)
+    if kinds and others and not any(k == o or {k, o} == {"integer", "number"} for k in kinds for o in others):
+        return True
+    if (allowed := finite(b)) is not None:
+        return bool(kinds) and not any(type_of(v) in kinds or (type_of(v) == "integer" and "number" in kinds) for v in allowed)
+    if kinds == ["object"] and others == ["object"]:
+        mine, theirs = a.get("properties", {}), b.get("properties", {})
+        closed = a.get("additionalProperties", not mine) is False and "patternProperties" not in a
+        if closed and any(r not in mine for r in b.get("required", ())):
+            return True
+        if b.get("additionalProperties") is False and any(r not in theirs for r in a.get("required", ())):
+            return True
+        return any(never_valid(followed(mine[r]), followed(theirs[r]), followed) for r in a.get("required", ()) if r in mine and r in theirs)
+    return False
+
+
+def implied_types(schema: Schema) -> list[str]:
+    """The types that a schema's keywords are about."""
+    return [k for k in ("object", "array", "string", "number") if (KNOWN[k] - {"format"}) & set(schema)]

@@ -1,0 +1,299 @@
+"""Which tokens a grammar allows: against llama.cpp's recorded sets, against a slow matcher, and on the device against the host."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jsonschema
+import numpy as np
+import pytest
+from grammars import GBNF, SCHEMAS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxllama
+from jaxllama.decode import Programs
+from jaxllama.decode.constraint import Ready, advance, masked
+from jaxllama.decode.grammars import Grammars
+from jaxllama.formats.gguf import open_gguf
+from jaxllama.grammar import Grammar, json_schema_to_gbnf
+from jaxllama.grammar.automaton import Automaton
+from jaxllama.grammar.tokens import TokenGrammar
+from jaxllama.grammar.trie import Trie, build_trie
+from jaxllama.grammar.walk import Unsafe, advanced, may_end, start_of
+from jaxllama.text import Tokenizer
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+sys.path.insert(0, str(REFERENCE))
+from record_grammars import VOCABULARIES, checksum, clean, vocabulary_path  # noqa: E402
+
+ALL = GBNF | {f"schema-{name}": json_schema_to_gbnf(schema) for name, schema in SCHEMAS.items()}
+RECORD = json.loads((REFERENCE / "grammars.json").read_text())
+
+
+@cache
+def vocabulary(name: str) -> tuple[Trie, list[bytes]]:
+    path = jaxllama.embedded_model() if name == "embedded" else vocabulary_path(name)
+    if not path.exists():
+        pytest.skip("shared/data is not beside this checkout")
+    tokenizer = Tokenizer.from_metadata(open_gguf(path).metadata)
+    pieces = [tokenizer.piece(t, special=True) for t in range(len(tokenizer))]
+    return build_trie(pieces, sorted(tokenizer.end)), pieces
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_the_sets_are_llama_cpps(name):
+    """On recorded walks through all grammars exactly the recorded tokens are allowed, but for those that are no UTF-8."""
+    trie, pieces = vocabulary(name)
+    keep = clean(pieces)
+    assert keep.mean() > 0.98
+    for grammar, walks in RECORD[name].items():
+        bound = TokenGrammar(Grammar.from_gbnf(ALL[grammar]), trie)
+        for walk in walks:
+            place = bound.start
+            for step, wanted in enumerate(walk["sets"]):
+                assert checksum(bound.mask(place), keep) == wanted, (grammar, b"".join(pieces[t] for t in walk["tokens"][:step]))
+                if step < len(walk["tokens"]):
+                    place = bound.advance(place, walk["tokens"][step])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_masks_are_what_the_matcher_accepts(name):
+    """On random walks a token is allowed exactly when a slow matcher on characters accepts its text."""
+    trie, pieces = vocabulary("embedded")
+    grammar = Grammar.from_gbnf(ALL[name])
+    bound, matcher, draw = TokenGrammar(grammar, trie), grammar.matcher, random.Random(name)
+    texts = {}
+    for token in np.flatnonzero(np.diff(trie.starts)):
+        try:
+            texts[int(token)] = pieces[token].decode()
+        except UnicodeDecodeError:
+            continue  # a part of a character: the next test looks at those
+    for _ in range(3):
+        place, where = bound.start, matcher.start
+        for _ in range(25):
+            allowed = bound.mask(place)
+            assert allowed[trie.ends[0]] == matcher.accepts(where)
+            for token in draw.sample(sorted(texts), 100) + [t for t in np.flatnonzero(allowed).tolist() if t in texts][:100]:
+                assert allowed[token] == bool(matcher.advance(where, texts[token])), texts[token]
+            choices = [t for t in np.flatnonzero(allowed).tolist() if t in texts]
+            if not choices:
+                break
+            token = draw.choice(choices)
+            place, where = bound.advance(place, token), matcher.advance(where, texts[token])
+
+
+@pytest.mark.parametrize("framing", [True, False])
+@pytest.mark.parametrize("name", ALL)
+def test_automata_are_the_matcher(name, framing):
+    """Character by character, with stacks cut and not."""
+    grammar = Grammar.from_gbnf(ALL[name])
+    automaton, matcher, draw = Automaton(grammar.rules, framing=framing), grammar.matcher, random.Random(name)
+    alphabet = sorted({chr(c) for c in range(32, 127)} | set("\n\t\réäぁ龯😀€"))
+    for _ in range(5):
+        place, where, text = start_of(automaton), matcher.start, ""
+        for _ in range(60):
+            following = {}
+            for char in draw.sample(alphabet, 12) + draw.sample('{}[]",:0123456789 ', 4) + list(' "{'):
+                try:
+                    found = advanced(automaton.states, place, char.encode())
+                except Unsafe:
+                    assert framing
+                    return  # this is what the automaton without frames is for
+                wanted = matcher.advance(where, char)
+                assert (found is not None) == bool(wanted), (text, char)
+                if found is not None:
+                    assert may_end(automaton.states, found) == matcher.accepts(wanted), (text, char)
+                    following[char] = found, wanted
+            if not following:
+                break
+            char = draw.choice(sorted(following))
+            place, where = following[char]
+            text += char
+
+
+def test_how_grammars_are_followed():
+    tiers = {name: Grammar.from_gbnf(text).tier for name, text in ALL.items()}
+    assert tiers["list"] == tiers["chess"] == "states"
+    assert tiers["json"] == tiers["arithmetic"] == tiers["schema-person"] == "stack"
+    assert [name for name, tier in tiers.items() if tier.startswith("sets")] == ["two-readings"] * tiers["two-readings"].startswith("sets")
+    hard = Grammar.from_gbnf('root ::= p\np ::= "a" p "a" | "a" p | "b"')  # how many of the a's at the end belong to which p?
+    assert hard.tier.startswith("sets")
+
+
+def test_invalid_utf8_is_never_allowed():
+    """A difference to llama.cpp, on purpose; and where its partial characters exclude too much, ours do not."""
+    pieces = [bytes([b]) for b in range(256)] + [b"\xed\xa0", b"\xe0\x80", b"\xf4\x90", b"\xc3", b"</s>"]
+    bound = TokenGrammar(Grammar.from_gbnf("root ::= [^a\u00e9]+"), build_trie(pieces, [260]))
+    allowed = set(np.flatnonzero(bound.mask(bound.start)).tolist())
+    assert allowed == {b for b in range(1, 128) if b != ord("a")} | set(range(0xC2, 0xF5)) | {259}  # no NUL: llama.cpp leaves such tokens out
+    half = bound.advance(bound.start, 0xC3)
+    assert not bound.mask(half)[0xA9]
+    assert bound.mask(half)[0xA8]
+
+
+def test_the_device_is_the_host(story_model):
+    """Every grammar, in one batch and one after the other, takes the same places and allows the same tokens on the device; nothing is compiled for it."""
+    programs = Programs()
+    trie, pieces = vocabulary("embedded")
+    grammars = Grammars(lambda: trie, len(pieces), programs)
+    step = jax.jit(advance)
+    draw = random.Random(1)
+    names, compiled = list(ALL), None
+    for start in range(0, len(names), 4):
+        batch = [Grammar.from_gbnf(ALL[n]) for n in (names[start : start + 4] * 4)[:4]]
+        running = grammars.start(batch)
+        hosts = [TokenGrammar(g, trie) for g in batch]
+        places = [h.start for h in hosts]
+        compiled = compiled or programs.count
+        for _ in range(20):
+            bits = np.unpackbits(np.asarray(running.constraint.mask).view(np.uint8), axis=1, bitorder="little")[:, : len(pieces)].astype(bool)
+            tokens, active = np.zeros(4, np.int32), np.zeros(4, bool)
+            for slot, (host, place) in enumerate(zip(hosts, places, strict=True)):
+                np.testing.assert_array_equal(bits[slot], host.mask(place), err_msg=f"{names[start : start + 4]} {slot}")
+                choices = [t for t in np.flatnonzero(bits[slot]).tolist() if t not in trie.ends]
+                if choices:
+                    tokens[slot], active[slot] = draw.choice(choices), True
+                    places[slot] = host.advance(place, int(tokens[slot]))
+            running.constraint = step(grammars.device, running.constraint, jnp.asarray(tokens), jnp.asarray(active))
+            for slot in range(4):
+                running.take(slot, [int(tokens[slot])] * bool(active[slot]))
+            running.settle(active.tolist())
+    assert programs.count == compiled
+    assert step._cache_size() == 1
+
+
+def test_masked_logits():
+    trie, pieces = vocabulary("embedded")
+    grammars = Grammars(lambda: trie, len(pieces), Programs())
+    running = grammars.start([Grammar.from_choices(["yes", "no"]), None])
+    logits = jnp.zeros((2, len(pieces)))
+    found = np.asarray(masked(logits, running.constraint))
+    assert {pieces[t] for t in np.flatnonzero(np.isfinite(found[0]))} <= {b"y", b"ye", b"yes", b"n", b"no"}
+    assert np.isfinite(found[1]).all()
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_what_is_written_validates(story_model, name):
+    """Whatever the model would like to say, what it writes under a schema is valid under it."""
+    schema = SCHEMAS[name]
+    results = story_model.generate(["{", "Once upon"], n_predict=300, json_schema=schema, temperature=[1.0, 3.0], seed=[1, 2], logit_bias={" ": -5, "\n": -5, "\t": -9})
+    for result in results:
+        if result.reason == "limit" and name in ("thirty", "long", "tree", "anything-within", "others", "pattern-properties", "map", "person", "pattern", "formats", "one-of"):
+            continue  # texts without a limit
+        assert result.reason == "end", result
+        jsonschema.validate(json.loads(result.text), schema, cls=jsonschema.Draft202012Validator, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+
+
+def test_choices_and_expressions(story_model):
+    assert story_model.generate("A", choice=["alpha", "beta"], seed=1).text in ("alpha", "beta")
+    import re
+
+    for seed in range(3):
+        text = story_model.generate("Once", regex=r"(the|a) [a-z]{3,9}( [0-9]+)?\.", n_predict=60, seed=seed).text
+        assert re.fullmatch(r"(the|a) [a-z]{3,9}( [0-9]+)?\.", text)
+
+
+def test_a_dead_end_has_its_own_reason(story_model):
+    """Texts that no token can begin end with their own reason, and nothing is raised."""
+    impossible = "root ::= [\\uFFFE] \"a\""
+    pieces = [story_model.tokenizer.piece(t, special=True) for t in range(len(story_model.tokenizer))]
+    assert b"\xef" not in pieces  # otherwise the model could begin it
+    result = story_model.generate("Once", grammar=impossible, n_predict=5)
+    assert (result.text, result.tokens, result.reason) == ("", [], "grammar")
+    later = story_model.generate("Once", grammar='root ::= "a" [\\uFFFE]', n_predict=5)
+    assert (later.text, later.reason) == ("a", "grammar")
+    both = story_model.generate(["Once", "Once"], grammar=[impossible, None], n_predict=5, seed=1)
+    assert [r.reason for r in both] == ["grammar", "limit"]
+    assert len(both[1].tokens) == 5
+
+
+def test_a_slot_with_a_grammar_does_not_change_the_others(story_model):
+    alone = story_model.generate("Once upon a time", n_predict=30, seed=5)
+    batch = story_model.generate(["Once upon a time", "x"], n_predict=30, seed=[5, 6], grammar=[None, ALL["json"]])
+    assert batch[0].tokens == alone.tokens
+    constrained = story_model.generate("x", n_predict=30, seed=6, grammar=ALL["json"])
+    assert batch[1].tokens == constrained.tokens
+
+
+def test_grammars_change_without_compiling(story_model):
+    story_model.generate("x", n_predict=5, grammar=ALL["json"])
+    count = story_model.programs.count
+    for name in ("list", "chess", "two-readings", "schema-thirty"):
+        story_model.generate("x", n_predict=5, grammar=ALL[name], seed=3)
+    assert story_model.programs.count == count
+
+
+def test_a_grammar_that_needs_sets_is_followed_all_the_same(story_model):
+    grammar = Grammar.from_gbnf('root ::= p\np ::= "a" p "a" | "a" p | "b"')
+    for seed in range(5):
+        result = story_model.generate("Once", grammar=grammar, n_predict=40, seed=seed, logit_bias={"b": -2})
+        assert result.reason in ("end", "limit")
+        assert grammar.accepts(result.text) or (result.reason == "limit" and grammar.place(result.text))
+
+
+def test_full_tables_are_emptied(story_model, monkeypatch):
+    """When there is no room left, what is not in use goes, and texts go on where they stood."""
+    from jaxllama.grammar import tables
+
+    model = jaxllama.load(n_ctx=256)
+    monkeypatch.setattr(tables, "MOST_STATES", 160)
+    wanted = story_model.generate("Once", grammar=ALL["program"], n_predict=60, seed=1).text
+    for name in ("chess", "json", "schema-person", "csv", "words"):
+        text = model.generate("Once", grammar=ALL[name], n_predict=60, seed=1).text
+        assert Grammar.from_gbnf(ALL[name]).place(text)
+    assert model.generate("Once", grammar=ALL["program"], n_predict=60, seed=1).text == wanted
+
+
+@pytest.mark.parametrize("name", ["schema-lengths", "schema-long"])
+def test_long_texts_cost_no_states(name):
+    """`maxLength: 10000` has as many states as `maxLength: 10`."""
+    schema = {"type": "string", "maxLength": 10 if name == "schema-lengths" else 10000}
+    automaton = Automaton(Grammar.from_json_schema(schema).rules)
+    place = start_of(automaton)
+    for byte in b'"' + b"abc\\n" * 1 + "é".encode() * 1:
+        found = advanced(automaton.states, place, bytes([byte]))
+        assert found is not None
+        place = found
+    assert len(automaton.states.accepts) < 30
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 45))
+@settings(max_examples=60)
+def test_counted_texts(low, more, length):
+    """From `low` to `low + more` characters, exactly."""
+    grammar = Grammar.from_gbnf(f'root ::= "<" [a-zé]{{{low},{low + more}}} ">"')
+    automaton = Automaton(grammar.rules)
+    place = advanced(automaton.states, start_of(automaton), ("<" + "é" * length + ">").encode())
+    assert (place is not None and may_end(automaton.states, place)) == (low <= length <= low + more)
+
+
+HOSTILE = {
+    "deep": "root ::= " + "(" * 5000 + '"a"' + ")" * 5000,
+    "wide": "root ::= " + " | ".join(f'"{n}"' for n in range(20000)),
+    "optional": "root ::= " + '"a"? ' * 2000,
+    "nested counts": "root ::= ((([a-z]{0,40} [0-9]{0,40}){0,40} x){0,40}){0,10}\nx ::= [a-z]{0,40}",
+    "ambiguous": 'root ::= a a a a a a a a\na ::= ("x" | "x" "x" | "x" "x" "x")*',
+    "exponential": "root ::= [ab]* [a] [ab]{18} [c]",
+    "many rules": "\n".join(["root ::= r0", *(f'r{n} ::= "x" r{n + 1} | "y"' for n in range(3000)), 'r3000 ::= "z"']),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_grammars_are_bounded(story_model, name):
+    """They are refused with a clear error, or followed; neither takes long."""
+    import time
+
+    begun = time.perf_counter()
+    try:
+        result = story_model.generate("Once", grammar=HOSTILE[name], n_predict=20, seed=1)
+        assert result.reason in ("end", "limit", "grammar")
+    except ValueError as error:
+        assert 10 < len(str(error)) < 2000
+    assert time.perf_counter() - begun < 30
