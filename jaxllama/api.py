@@ -192,6 +192,7 @@ class Model:
         stop: Sequence[str] = (),
         shown: Container[int] = (),
         kept: Kept | None = None,
+        begun: str | bytes = "",
         **options: Any,
     ) -> Iterator[Piece]:
         """Generate, piece by piece.
@@ -201,6 +202,7 @@ class Model:
             n_predict: most tokens to generate; -1 until the model ends or the context is full.
             stop: strings that end the generation; they are not part of the text.
             shown: control tokens that the text shows.
+            begun: what the end of the prompt has already written of the text that a grammar describes.
             kept: what generations leave behind for each other: where a prompt begins like the one before and its answer, only what is new is read.
             **options: sampling parameters, under the names of llama.cpp's server and with its defaults (`temperature`, `top_k`, `top_p`, `min_p`, `seed`,
                 `samplers`, `logit_bias`, ...; see `Sampling` and `jaxllama.request.sampling_for`); one of `grammar` (GBNF or a `Grammar`), `json_schema` (a
@@ -213,7 +215,7 @@ class Model:
             ContextFull: the prompt does not fit `n_ctx`.
             GrammarError, SchemaError: what constrains the text is malformed.
         """
-        for _, piece in self._stream([prompt], n_predict, stop, options, shown, kept):
+        for _, piece in self._stream([prompt], n_predict, stop, options, shown, kept, begun.encode() if isinstance(begun, str) else begun):
             yield piece
 
     @overload
@@ -296,6 +298,7 @@ class Model:
         options: Mapping[str, Any],
         shown: Container[int] = (),
         kept: Kept | None = None,
+        begun: bytes = b"",
     ) -> Iterator[tuple[int, Piece]]:
         if n_predict == 0 or n_predict < -1:
             raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
@@ -308,7 +311,7 @@ class Model:
         if len(each) != len(prompts):
             raise ValueError(f"grammar has {len(each)} values, expected one or {len(prompts)}")
         wanted = [self.grammar(grammar=g, **constraints) for g in each]
-        running = self.grammars.start(wanted) if any(g is not None for g in wanted) else None
+        running = self.grammars.start(wanted, [begun] * len(prompts)) if any(g is not None for g in wanted) else None
         session = self.prefill(prompts, kept=kept.take() if kept is not None else None)
         writers = [_Writer(self.tokenizer, stop, shown, n_probs) for _ in prompts]
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .request import CONSTRAINTS, answer_grammar
 from .text import Tokenizer
 from .text.chat.messages import MessageError, check_tool_choice, check_tools
 from .text.chat.stream import AnswerReader
@@ -18,7 +19,7 @@ from .text.chat.tool_grammar import ToolGrammar, tool_grammar
 if TYPE_CHECKING:
     from .api import Model, Piece
 
-FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length"}  # our reasons to stop in OpenAI's words
+FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length", "grammar": "stop"}  # our reasons to stop in OpenAI's words
 _PROMPT_OPTIONS = frozenset("tools tool_choice parallel_tool_calls add_generation_prompt continue_final_message chat_template_kwargs".split())
 _HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
 
@@ -60,14 +61,16 @@ class ChatPrompt:
     choice: str
     parallel: bool
 
-    @property
-    def grammar(self) -> ToolGrammar | None:
+    def grammar(self, ignore: Collection[str] = ()) -> ToolGrammar | None:
         """What the choice of tools implies; None where the answer is free.
+
+        Args:
+            ignore: keywords of the tools' schemas that may be left out where a grammar cannot say them.
 
         Raises:
             SchemaError: the schema of a tool says what a grammar cannot.
         """
-        return tool_grammar(self.syntax.tools, self.tools, self.choice, parallel=self.parallel)
+        return tool_grammar(self.syntax.tools, self.tools, self.choice, parallel=self.parallel, ignore=ignore)
 
 
 class Chat:
@@ -146,6 +149,7 @@ def stream_chat(
     """Answer messages, piece by piece; see `Model.stream_chat`."""
     reasoning = "off" if reasoning_budget == 0 and reasoning == "auto" else reasoning
     prompt = model.chats.prompt(messages, reasoning=reasoning, **{name: options.pop(name) for name in _PROMPT_OPTIONS & options.keys()})
+    ignored = tuple(options.get("schema_ignore", ()))
     reader = AnswerReader(prompt.syntax, prompt.tools, reasoning_format=reasoning_format, calls=bool(prompt.tools))
     head = {"id": "chatcmpl-" + secrets.token_hex(12), "object": "chat.completion.chunk", "created": int(time.time()), "model": model.name}
 
@@ -156,6 +160,10 @@ def stream_chat(
     last: Piece | None = None
     made = 0
     stops, budget = [stop] if isinstance(stop, str) else list(stop), (reasoning_budget, reasoning_budget_message)
+    wanted = model.grammar(**{name: options.pop(name) for name in CONSTRAINTS if name in options and name != "schema_ignore"}, schema_ignore=ignored)
+    grammar = answer_grammar(model.tokenizer, wanted, prompt.grammar(ignored), prompt.syntax.reasoning, opened=prompt.syntax.opened)
+    if grammar is not None:
+        options |= {"grammar": grammar, "begun": prompt.syntax.prefix if grammar.place(prompt.syntax.prefix) else ""}
     for last in _pieces(model, prompt, reader, max_tokens, stops, budget, options):
         made += last.token is not None
         for delta in reader.push(last.text):
@@ -196,7 +204,8 @@ def _pieces(
             yield replace(piece, text=piece.text + ending, reason=None, timings=None)
             more = model.tokenizer.encode(ending, add_special=False, parse_special=True)
             left = max_tokens - budget if max_tokens > 0 else -1
-            yield from model.stream([*prompt.ids, *made, *more], n_predict=left, stop=stop, shown=shown, **sampling)
+            begun = str(sampling.get("begun", "")).encode() + b"".join(model.tokenizer.piece(t, special=True) for t in [*made, *more])
+            yield from model.stream([*prompt.ids, *made, *more], n_predict=left, stop=stop, shown=shown, **{**sampling, "begun": begun})
             return
         yield piece
 

@@ -10,7 +10,9 @@ from typing import Any
 from .decode import Breakers, Sampling, make_breakers, make_sampling
 from .decode.sampling import DEFAULT_BREAKERS, SAMPLERS
 from .grammar import Grammar, GrammarError, SchemaError, gbnf_of_choices, gbnf_of_regex, json_schema_to_gbnf, schema_of
+from .grammar.compose import after_thought, from_triggers
 from .text import Tokenizer
+from .text.chat.tool_grammar import ToolGrammar
 
 # A file's own recommendations, and what they are called here.
 _RECOMMENDED = {
@@ -27,7 +29,7 @@ _RECOMMENDED = {
     "mirostat_eta": "mirostat_eta",
     "sequence": "samplers",
 }
-CONSTRAINTS = ("grammar", "json_schema", "regex", "choice", "response_format")
+CONSTRAINTS = ("grammar", "json_schema", "regex", "choice", "response_format", "schema_ignore", "any_order", "grammar_lazy", "grammar_triggers")
 
 
 def recommended(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,6 +113,10 @@ def grammar_for(
     regex: str | None = None,
     choice: Sequence[str] | None = None,
     response_format: Mapping[str, Any] | None = None,
+    schema_ignore: Sequence[str] = (),
+    any_order: bool = False,
+    grammar_lazy: bool = False,
+    grammar_triggers: Sequence[Any] = (),
 ) -> Grammar | None:
     """What an answer is constrained to; None where it is free. The same request gets the same object, for which everything is prepared already.
 
@@ -120,6 +126,10 @@ def grammar_for(
         regex: a regular expression that the whole answer matches.
         choice: the answer is one of these.
         response_format: as OpenAI has it: type "text", "json_object" or "json_schema".
+        schema_ignore: keywords that may be left out where a grammar cannot say them.
+        any_order: members of objects come in any order.
+        grammar_lazy: the grammar holds only from the first trigger on.
+        grammar_triggers: texts; or dictionaries as llama.cpp's server has them, of type word or token.
 
     Raises:
         GrammarError, SchemaError: what is asked for is malformed, or is not what a grammar can say.
@@ -136,18 +146,56 @@ def grammar_for(
         raise ValueError(f"{given[0]} and {given[1]} exclude each other")
     if not given:
         return None
-    if isinstance(grammar, Grammar):
-        return grammar
-    if grammar is not None and not isinstance(grammar, str):
+    if grammar is not None and not isinstance(grammar, (str, Grammar)):
         raise GrammarError(f"grammar: expected GBNF or a Grammar, found {type(grammar).__name__}")
-    if grammar:
-        return _read(tokenizer, grammar)
-    if json_schema is not None:
-        return _read(tokenizer, json_schema_to_gbnf(schema_of(json_schema)))
-    if regex is not None:
-        return _read(tokenizer, gbnf_of_regex(regex))
-    assert choice is not None
-    return _read(tokenizer, gbnf_of_choices(choice))
+    if isinstance(grammar, Grammar):
+        found = grammar
+    elif json_schema is not None:
+        found = _read(tokenizer, json_schema_to_gbnf(schema_of(json_schema), any_order=any_order, ignore=schema_ignore))
+    else:
+        found = _read(tokenizer, grammar or (gbnf_of_regex(regex) if regex is not None else gbnf_of_choices(choice or ())))
+    return _from_triggers(found, tuple(_trigger(tokenizer, t) for t in grammar_triggers)) if grammar_lazy else found
+
+
+def _trigger(tokenizer: Tokenizer, given: Any) -> str:
+    """A trigger as a text."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Mapping) and given.get("type") in (0, "token") and isinstance(given.get("token"), int):
+        return tokenizer.piece(given["token"], special=True).decode("utf-8", "replace")
+    if isinstance(given, Mapping) and given.get("type") in (1, "word") and isinstance(given.get("value"), str):
+        return given["value"]
+    raise ValueError(f"grammar_triggers: expected texts, or words and tokens with a type, found {given!r}; patterns are not supported")
+
+
+@lru_cache(64)
+def _from_triggers(grammar: Grammar, triggers: tuple[str, ...]) -> Grammar:
+    return from_triggers(grammar, triggers)
+
+
+def answer_grammar(
+    tokenizer: Tokenizer, grammar: Grammar | None, tools: ToolGrammar | None, thought: tuple[str, str] = ("", ""), *, opened: bool = False
+) -> Grammar | None:
+    """The grammar of a chat's answer: of what the request asks for, or of calls of its tools; it does not hold while the model thinks.
+
+    Args:
+        thought: the marks around a thought; empty for models that have none.
+        opened: the prompt has opened the thought.
+
+    Raises:
+        ValueError: the request asks for both.
+    """
+    if grammar is not None and tools is not None:
+        raise ValueError("a grammar, a schema or a response_format and tools that may be called exclude each other; set tool_choice to none")
+    if tools is not None:
+        return _answer(_read(tokenizer, tools.text), tools.trigger, thought if thought[1] else None, opened)
+    return None if grammar is None else _answer(grammar, None, thought if thought[1] else None, opened)
+
+
+@lru_cache(64)
+def _answer(grammar: Grammar, trigger: str | None, thought: tuple[str, str] | None, opened: bool) -> Grammar:
+    found = from_triggers(grammar, [trigger]) if trigger else grammar
+    return after_thought(found, *thought, opened=opened) if thought else found
 
 
 @lru_cache(64)

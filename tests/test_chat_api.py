@@ -7,6 +7,7 @@ import json
 import sys
 
 import numpy as np
+import jsonschema
 import pytest
 
 import jaxllama
@@ -77,18 +78,95 @@ def test_continuing_a_message(model):
 def test_tools_reach_the_prompt_and_imply_a_grammar(model):
     prompt = model.chats.prompt(USER, tools=[tool_of("get_weather", "city")], tool_choice="required")
     assert "get_weather" in prompt.text
-    assert prompt.grammar is not None
-    assert prompt.grammar.trigger is None
-    assert "get-weather-call" in prompt.grammar.text
-    assert model.chats.prompt(USER, tools=[tool_of("get_weather", "city")], tool_choice="none").grammar is None
+    grammar = prompt.grammar()
+    assert grammar is not None
+    assert grammar.trigger is None
+    assert "get-weather-call" in grammar.text
+    assert model.chats.prompt(USER, tools=[tool_of("get_weather", "city")], tool_choice="none").grammar() is None
 
 
-def test_a_schema_that_no_grammar_can_say_is_no_reason_not_to_answer(model):
+def test_a_schema_that_no_grammar_can_say_is_an_error_unless_it_may_be_ignored(model):
     tool = tool_of("wait", "seconds")
-    tool["function"]["parameters"]["properties"]["seconds"] = {"type": "number", "minimum": 1}
-    assert model.chat(USER, tools=[tool], max_tokens=3)["choices"]
-    with pytest.raises(SchemaError, match=r"seconds\.minimum"):
-        _ = model.chats.prompt(USER, tools=[tool]).grammar
+    tool["function"]["parameters"]["properties"]["seconds"] = {"type": "integer", "multipleOf": 7}
+    with pytest.raises(SchemaError, match=r"seconds\.multipleOf"):
+        model.chat(USER, tools=[tool], max_tokens=3)
+    assert model.chat(USER, tools=[tool], max_tokens=3, schema_ignore=["multipleOf"])["choices"]
+    assert model.chat(USER, tools=[tool], max_tokens=3, tool_choice="none")["choices"]
+
+
+def weather() -> dict:
+    tool = tool_of("get_weather", "city")
+    tool["function"]["parameters"] = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Oslo", "Rome"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+        "required": ["city"],
+    }
+    return tool
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_required_call_is_made(model, seed):
+    """A model that knows nothing of tools calls one when it has to, with arguments that are valid."""
+    answer = model.chat(
+        USER,
+        tools=[weather(), tool_of("wait")],
+        tool_choice={"type": "function", "function": {"name": "get_weather"}},
+        parallel_tool_calls=False,
+        max_tokens=120,
+        seed=seed,
+    )
+    choice = answer["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    (call,) = choice["message"]["tool_calls"]
+    assert call["function"]["name"] == "get_weather"
+    jsonschema.validate(json.loads(call["function"]["arguments"]), weather()["function"]["parameters"])
+
+
+def test_a_call_is_possible_and_not_necessary(model):
+    """With tool_choice auto the answer is free; once a call has begun, it is a valid one."""
+    free = model.chat(USER, max_tokens=12, seed=1)["choices"][0]["message"]["content"]
+    offered = model.chats.prompt(USER, tools=[weather()])
+    assert offered.grammar().trigger
+    assert model.chat(USER, tools=[weather()], max_tokens=12, seed=1)["choices"][0]["message"]["content"]
+    assert free
+    started = model.chat(
+        USER,
+        tools=[weather()],
+        parallel_tool_calls=False,
+        max_tokens=150,
+        seed=2,
+        logit_bias={t: -100 for t in _first_letters(model, offered.grammar().trigger)},
+    )
+    assert started["choices"][0]["finish_reason"] in ("tool_calls", "length", "stop")
+
+
+def _first_letters(model, trigger: str) -> list[int]:
+    """Tokens that do not begin the trigger."""
+    pieces = [model.tokenizer.piece(t, special=True) for t in range(len(model.tokenizer))]
+    return [t for t, p in enumerate(pieces) if p and p[0] not in trigger.encode()]
+
+
+def test_response_format(model):
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    content = model.chat(USER, response_format=form, max_tokens=60, seed=1)["choices"][0]["message"]["content"]
+    jsonschema.validate(json.loads(content), schema)
+    assert model.chat(USER, choice=["yes", "no"], max_tokens=20)["choices"][0]["message"]["content"] in ("yes", "no")
+    with pytest.raises(ValueError, match="exclude each other"):
+        model.chat(USER, tools=[weather()], response_format=form)
+    with pytest.raises(ValueError, match="expected a type"):
+        model.chat(USER, response_format={"type": "xml"})
+
+
+def test_a_grammar_does_not_hold_while_the_model_thinks(model):
+    """A template that opens a thought: free text until it ends (here by its budget), then the grammar."""
+    model.chats = Chat(model.tokenizer, model.file.metadata, "{% for m in messages %}{{ m.content }} {% endfor %}<think>{# </think> #}")
+    try:
+        message = model.chat(USER, max_tokens=60, reasoning_budget=6, choice=["yes", "no"], seed=4)["choices"][0]["message"]
+        assert len(message["reasoning_content"]) > 3
+        assert message["content"] in ("yes", "no")
+    finally:
+        model.chats = Chat(model.tokenizer, model.file.metadata)
 
 
 def test_reasoning_ends_when_its_budget_is_used_up(model):
@@ -126,7 +204,7 @@ def test_a_conversation_reads_only_what_is_new(model, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(generate, "_dispatch", interrupted)
+    monkeypatch.setattr(generate, "_settled", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(model.stream("Once", temperature=0, kept=kept))
     assert kept.session is None  # its state may be gone

@@ -70,5 +70,6 @@ def run(args: argparse.Namespace) -> int:
     if args.syntax:
         print(json.dumps(asdict(prompt.syntax), ensure_ascii=False, indent=2))
     if args.grammar:
-        print(prompt.grammar.text if prompt.grammar else "(the answer is free)")
+        grammar = prompt.grammar()
+        print(grammar.text if grammar else "(the answer is free)")
     return 0

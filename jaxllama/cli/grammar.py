@@ -23,13 +23,17 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from jaxllama.grammar import Grammar, GrammarError, SchemaError
+    from jaxllama.grammar.grammar import MOST_EXPLORED
 
     text = Path(args.grammar).read_text(encoding="utf-8")
     try:
         grammar = Grammar.from_json_schema(json.loads(text)) if args.json_schema else Grammar.from_gbnf(text)
     except (GrammarError, SchemaError, json.JSONDecodeError) as error:
         raise ValueError(f"{args.grammar}: {error}") from None
-    print(f"{args.grammar}: {len(grammar.rules)} rules")
+    tier, states, effects = grammar.survey
+    print(
+        f"{args.grammar}: {len(grammar.rules)} rules\ntier: {tier}\ntables: {states}{'+' if states >= MOST_EXPLORED else ''} states, {effects} effects of bytes"
+    )
     if args.show:
         print(grammar.text)
     status = 0

@@ -23,9 +23,10 @@ _FREE = Place(0)
 
 @dataclass
 class _Slot:
-    """One sequence: its grammar, what it has written, and whether its automaton cuts stacks."""
+    """One sequence: its grammar, the text that was written before the first token, the tokens since, and whether its automaton cuts stacks."""
 
     grammar: Grammar | None
+    begun: bytes = b""
     framing: bool = True
     tokens: list[int] = field(default_factory=list)
 
@@ -73,9 +74,16 @@ class Grammars:
         for part in self.tables.changes():
             self.device = self._programs(jit_write, self.device, part)
 
-    def start(self, grammars: Sequence[Grammar | None]) -> Running:
-        """Slots at the beginning of their grammars, ready for their first token."""
-        started = Running(self, grammars)
+    def start(self, grammars: Sequence[Grammar | None], begun: Sequence[bytes] = ()) -> Running:
+        """Slots ready for their first token.
+
+        Args:
+            begun: for each slot what of its grammar's text is written already; nothing by default.
+
+        Raises:
+            GrammarError: a grammar does not allow what is written.
+        """
+        started = Running(self, grammars, begun or [b""] * len(grammars))
         started.settle()
         return started
 
@@ -88,9 +96,9 @@ class Running:
         tiers: for each slot how its grammar is followed: "free", "tables", or "sets" with the reason.
     """
 
-    def __init__(self, grammars: Grammars, slots: Sequence[Grammar | None]):
+    def __init__(self, grammars: Grammars, slots: Sequence[Grammar | None], begun: Sequence[bytes]):
         self._grammars = grammars
-        self._slots = [_Slot(grammar) for grammar in slots]
+        self._slots = [_Slot(grammar, text) for grammar, text in zip(slots, begun, strict=True)]
         self.tiers = ["free" if g is None else "tables" for g in slots]
         tables = grammars.tables
         self._made_for = tables
@@ -169,7 +177,9 @@ class Running:
         assert slot.grammar is not None
         try:
             automaton = self._grammars.automaton(slot.grammar, slot.framing)
-            place = start_of(automaton)
+            place = advanced(tables.states, start_of(automaton), slot.begun)
+            if place is None:
+                raise GrammarError(f"the grammar does not allow a text that begins with {slot.begun[:60]!r}")
             for token in slot.tokens:
                 if automaton.follow.has_tokens:
                     tables.prepare(place)

@@ -72,29 +72,36 @@ class Grammar:
         """Follows texts through the grammar, exactly and slowly."""
         return Matcher(self.rules)
 
-    @cached_property
+    @property
     def tier(self) -> str:
         """How the grammar is followed: "states" (finitely many), "stack" (states and a stack of frames) or "sets" with the reason: its states are sets of whole
         stacks, made one by one as they are met, which is exact for every grammar and slower. Found out by looking at its first states."""
+        return self.survey[0]
+
+    @cached_property
+    def survey(self) -> tuple[str, int, int]:
+        """The tier, and how many states and effects of bytes there are, as far as was looked."""
+        automaton, frames, seen = None, False, set()
         try:
             automaton = Automaton(self.rules)
-            states, frames, seen = automaton.states, bool(automaton.start_frames), set()
-            waiting = [automaton.start, *(f >> 1 for f in automaton.start_frames)]
+            states, frames = automaton.states, bool(automaton.start_frames)
+            waiting, unsafe = [automaton.start, *(f >> 1 for f in automaton.start_frames)], ""
             while waiting and len(seen) < MOST_EXPLORED:
                 state = waiting.pop()
                 if state in seen:
                     continue
                 seen.add(state)
                 step = states.step(state)
-                if (step < 0).any():
-                    return f"sets: what follows a rule may also go on with it, for example at {chr(int(abs(step.argmin())))!r}" if frames else "states"
+                unsafe = unsafe or (repr(chr(int(step.argmin()))) if (step < 0).any() else "")
                 for code in set(step.tolist()) - {0}:
-                    effect = states.effects[code]
+                    effect = states.effects[abs(code)]
                     frames |= bool(effect.pushes)
                     waiting += [effect.state, *(f >> 1 for f in effect.pushes)]
-            return "stack" if frames else "states"
+            if unsafe and frames:
+                return f"sets: what follows a rule may also go on with it, for example at {unsafe}", len(seen), len(states.effects)
+            return "stack" if frames else "states", len(seen), len(states.effects)
         except TooManyStates as error:
-            return f"sets: {error}"
+            return f"sets: {error}", len(seen), 0 if automaton is None else len(automaton.states.effects)
 
     def accepts(self, text: str) -> bool:
         """Whether the grammar allows a text, from its beginning to its end."""

@@ -73,16 +73,26 @@ GBNF: dict[str, str] = {
 SCHEMAS: dict[str, Any] = {
     "person": {
         "type": "object",
-        "properties": {"name": {"type": "string", "maxLength": 40}, "age": {"type": "integer", "minimum": 0, "maximum": 150}, "tags": {"type": "array", "items": {"type": "string"}}},
+        "properties": {
+            "name": {"type": "string", "maxLength": 40},
+            "age": {"type": "integer", "minimum": 0, "maximum": 150},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        },
         "required": ["name", "age"],
     },
-    "numbers": {"type": "object", "properties": {"a": {"type": "number", "minimum": -1.5, "maximum": 20.25}, "k": {"type": "integer", "exclusiveMinimum": 3}}, "required": ["a"]},
+    "numbers": {
+        "type": "object",
+        "properties": {"a": {"type": "number", "minimum": -1.5, "maximum": 20.25}, "k": {"type": "integer", "exclusiveMinimum": 3}},
+        "required": ["a"],
+    },
     "pattern": {"type": "object", "properties": {"a": {"type": "string", "pattern": "b+c"}}, "required": ["a"]},
     "others": {"type": "object", "properties": {"a": {"type": "integer"}, "ab": {"type": "boolean"}}, "additionalProperties": {"type": "string"}},
     "unique": {"type": "array", "items": {"enum": ["a", "b", "c"]}, "uniqueItems": True, "minItems": 1},
     "unique-two": {"type": "array", "items": {"enum": ["a", "b", "c", "d"]}, "uniqueItems": True, "minItems": 1, "maxItems": 2},
     "pattern-properties": {"type": "object", "patternProperties": {"^x_[a-z]{1,3}$": {"type": "integer"}, "^y": {"type": "null"}}},
-    "all-of": {"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"properties": {"b": {"type": "string"}}, "required": ["b"]}]},
+    "all-of": {
+        "allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"properties": {"b": {"type": "string"}}, "required": ["b"]}]
+    },
     "if-then": {
         "type": "object",
         "properties": {"kind": {"enum": ["x", "y", "z"]}, "v": {"type": ["integer", "null"]}},
@@ -91,7 +101,11 @@ SCHEMAS: dict[str, Any] = {
         "then": {"required": ["v"]},
         "else": {"properties": {"v": {"type": "null"}}},
     },
-    "not": {"type": "object", "properties": {"kind": {"enum": ["x", "y", "z"]}, "w": {"type": "integer"}}, "not": {"properties": {"kind": {"enum": ["y", "z"]}}, "required": ["kind"]}},
+    "not": {
+        "type": "object",
+        "properties": {"kind": {"enum": ["x", "y", "z"]}, "w": {"type": "integer"}},
+        "not": {"properties": {"kind": {"enum": ["y", "z"]}}, "required": ["kind"]},
+    },
     "one-of": {
         "oneOf": [
             {"type": "object", "properties": {"t": {"const": "a"}, "x": {"type": "integer"}}, "required": ["t"]},
@@ -101,9 +115,19 @@ SCHEMAS: dict[str, Any] = {
     },
     "tree": {
         "$ref": "#/$defs/tree",
-        "$defs": {"tree": {"type": "object", "properties": {"v": {"type": "integer"}, "kids": {"type": "array", "items": {"$ref": "#/$defs/tree"}, "maxItems": 3}}, "required": ["v"]}},
+        "$defs": {
+            "tree": {
+                "type": "object",
+                "properties": {"v": {"type": "integer"}, "kids": {"type": "array", "items": {"$ref": "#/$defs/tree"}, "maxItems": 3}},
+                "required": ["v"],
+            }
+        },
     },
-    "formats": {"type": "object", "properties": {"d": {"format": "date"}, "t": {"type": "string", "format": "date-time"}, "e": {"format": "email"}, "i": {"format": "ipv4"}}, "required": ["d", "t"]},
+    "formats": {
+        "type": "object",
+        "properties": {"d": {"format": "date"}, "t": {"type": "string", "format": "date-time"}, "e": {"format": "email"}, "i": {"format": "ipv4"}},
+        "required": ["d", "t"],
+    },
     "lengths": {"type": "string", "minLength": 3, "maxLength": 7},
     "long": {"type": "object", "properties": {"text": {"type": "string", "maxLength": 10000}}, "required": ["text"]},
     "tuple": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "boolean"}], "items": {"type": "null"}, "minItems": 3, "maxItems": 5},
@@ -114,7 +138,13 @@ SCHEMAS: dict[str, Any] = {
     "thirty": {
         "type": "object",
         "properties": {
-            f"property_{n}": [{"type": "string"}, {"type": "integer"}, {"type": "array", "items": {"type": "number"}}, {"type": "object", "properties": {"x": {"type": "string"}, "y": {"type": "boolean"}}, "required": ["x"]}, {"enum": ["red", "green", "blue"]}][n % 5]
+            f"property_{n}": [
+                {"type": "string"},
+                {"type": "integer"},
+                {"type": "array", "items": {"type": "number"}},
+                {"type": "object", "properties": {"x": {"type": "string"}, "y": {"type": "boolean"}}, "required": ["x"]},
+                {"enum": ["red", "green", "blue"]},
+            ][n % 5]
             for n in range(30)
         },
         "required": [f"property_{n}" for n in range(0, 30, 2)],

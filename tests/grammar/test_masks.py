@@ -183,9 +183,23 @@ def test_masked_logits():
 def test_what_is_written_validates(story_model, name):
     """Whatever the model would like to say, what it writes under a schema is valid under it."""
     schema = SCHEMAS[name]
-    results = story_model.generate(["{", "Once upon"], n_predict=300, json_schema=schema, temperature=[1.0, 3.0], seed=[1, 2], logit_bias={" ": -5, "\n": -5, "\t": -9})
+    results = story_model.generate(
+        ["{", "Once upon"], n_predict=300, json_schema=schema, temperature=[1.0, 3.0], seed=[1, 2], logit_bias={" ": -5, "\n": -5, "\t": -9}
+    )
     for result in results:
-        if result.reason == "limit" and name in ("thirty", "long", "tree", "anything-within", "others", "pattern-properties", "map", "person", "pattern", "formats", "one-of"):
+        if result.reason == "limit" and name in (
+            "thirty",
+            "long",
+            "tree",
+            "anything-within",
+            "others",
+            "pattern-properties",
+            "map",
+            "person",
+            "pattern",
+            "formats",
+            "one-of",
+        ):
             continue  # texts without a limit
         assert result.reason == "end", result
         jsonschema.validate(json.loads(result.text), schema, cls=jsonschema.Draft202012Validator, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
@@ -202,7 +216,7 @@ def test_choices_and_expressions(story_model):
 
 def test_a_dead_end_has_its_own_reason(story_model):
     """Texts that no token can begin end with their own reason, and nothing is raised."""
-    impossible = "root ::= [\\uFFFE] \"a\""
+    impossible = 'root ::= [\\uFFFE] "a"'
     pieces = [story_model.tokenizer.piece(t, special=True) for t in range(len(story_model.tokenizer))]
     assert b"\xef" not in pieces  # otherwise the model could begin it
     result = story_model.generate("Once", grammar=impossible, n_predict=5)

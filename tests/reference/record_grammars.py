@@ -111,7 +111,18 @@ def clean(pieces: list[bytes]) -> np.ndarray:
             except UnicodeDecodeError:
                 continue
             tail = body[len(body) - cut :]
-            return cut == 0 or (tail[0] >= 0xC2 and not (len(tail) > 1 and ((tail[0] == 0xE0 and tail[1] < 0xA0) or (tail[0] == 0xED and tail[1] > 0x9F) or (tail[0] == 0xF0 and tail[1] < 0x90) or (tail[0] == 0xF4 and tail[1] > 0x8F))))
+            return cut == 0 or (
+                tail[0] >= 0xC2
+                and not (
+                    len(tail) > 1
+                    and (
+                        (tail[0] == 0xE0 and tail[1] < 0xA0)
+                        or (tail[0] == 0xED and tail[1] > 0x9F)
+                        or (tail[0] == 0xF0 and tail[1] < 0x90)
+                        or (tail[0] == 0xF4 and tail[1] > 0x8F)
+                    )
+                )
+            )
         return False
 
     return np.asarray([good(p) for p in pieces])

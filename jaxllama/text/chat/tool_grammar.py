@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,9 @@ class ToolGrammar:
     trigger: str | None
 
 
-def tool_grammar(syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], choice: str = "auto", *, parallel: bool = True) -> ToolGrammar | None:
+def tool_grammar(
+    syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], choice: str = "auto", *, parallel: bool = True, ignore: Collection[str] = ()
+) -> ToolGrammar | None:
     """The grammar of answers, or None where they are free.
 
     Args:
@@ -34,6 +36,7 @@ def tool_grammar(syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], choice:
         tools: checked ones.
         choice: "none", "auto", "required" or the name of a tool.
         parallel: allow several calls.
+        ignore: keywords of schemas that may be left out where a grammar cannot say them.
 
     Raises:
         SchemaError: the schema of a tool says what a grammar cannot.
@@ -42,7 +45,7 @@ def tool_grammar(syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], choice:
         return None
     rules = Rules()
     chosen = [t["function"] for t in tools if choice in ("auto", "required", t["function"]["name"])]
-    calls = [_call(rules, syntax, f) for f in chosen]
+    calls = [_call(rules, syntax, f, ignore) for f in chosen]
     call = rules.add("call", " | ".join(calls))
     if syntax.kind in (HARMONY, FUNCTIONARY):
         root, trigger = call, "<|channel|>commentary to=" if syntax.kind == HARMONY else ">>>"
@@ -64,13 +67,13 @@ def tool_grammar(syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], choice:
     return ToolGrammar(rules.text(body), trigger if choice == "auto" else None)
 
 
-def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any]) -> str:
+def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any], ignore: Collection[str]) -> str:
     """A rule for a call of one function, without what stands around calls."""
     name, parameters = function["name"], function["parameters"]
     schema = {"type": "object", "properties": {}, **parameters}
     if syntax.kind not in (JSON, NAMED, HARMONY, FUNCTIONARY, GEMMA):
-        return rules.add(f"{name}-call", _tagged(rules, syntax, name, schema))
-    arguments = Converter(rules, schema).convert(schema, f"{name}-arguments", f"{name}.parameters")
+        return rules.add(f"{name}-call", _tagged(rules, syntax, name, schema, ignore))
+    arguments = Converter(rules, schema, ignore=ignore).convert(schema, f"{name}-arguments", f"{name}.parameters")
     if syntax.kind == JSON:
         values = dict(zip(syntax.keys, (literal(f'"{name}"'), arguments, r'"\"" [a-zA-Z0-9_.:-]{1,64} "\""'), strict=True))
         members = ' "," space '.join(f'{literal(json.dumps(key))} ":" space {values[key]}' for key in syntax.order)
@@ -80,7 +83,7 @@ def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any]) -> str:
     if syntax.kind == FUNCTIONARY:
         return rules.add(f"{name}-call", f"{literal(name + chr(10))} {arguments}")
     if syntax.kind == GEMMA:
-        return rules.add(f"{name}-call", _gemma(rules, name, schema))
+        return rules.add(f"{name}-call", _gemma(rules, name, schema, ignore))
     number = '":" [0-9]{1,3} ' if syntax.name_suffix else ""
     id_ = f"[a-zA-Z0-9]{{1,40}} {literal(syntax.id_end)} " if syntax.id_end else ""
     return rules.add(f"{name}-call", f"{literal(syntax.name_prefix + name)} {number}{literal(syntax.name_end)} {id_}{arguments}")
@@ -91,8 +94,8 @@ def _is_text(schema: Any) -> bool:
     return isinstance(schema, Mapping) and schema.get("type") == "string" and "enum" not in schema
 
 
-def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, Any]) -> str:
-    converter, required = Converter(rules, schema), schema.get("required", [])
+def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, Any], ignore: Collection[str]) -> str:
+    converter, required = Converter(rules, schema, ignore=ignore), schema.get("required", [])
     parts = [literal(name + syntax.name_end)]
     for key, value in schema["properties"].items():
         if _is_text(value):
@@ -107,8 +110,8 @@ def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, An
     return " ".join(parts)
 
 
-def _gemma(rules: Rules, name: str, schema: Mapping[str, Any]) -> str:
-    converter, quote, parts = Converter(rules, schema), '<|"|>', []
+def _gemma(rules: Rules, name: str, schema: Mapping[str, Any], ignore: Collection[str]) -> str:
+    converter, quote, parts = Converter(rules, schema, ignore=ignore), '<|"|>', []
     for key, value in schema["properties"].items():
         if _is_text(value):
             parts.append(f"{literal(f'{key}:{quote}')} {rules.until(f'{name}-{key}-text', quote)}")
