@@ -6,8 +6,8 @@ import io
 import json
 import sys
 
-import numpy as np
 import jsonschema
+import numpy as np
 import pytest
 
 import jaxllama
@@ -135,7 +135,7 @@ def test_a_call_is_possible_and_not_necessary(model):
         parallel_tool_calls=False,
         max_tokens=150,
         seed=2,
-        logit_bias={t: -100 for t in _first_letters(model, offered.grammar().trigger)},
+        logit_bias=dict.fromkeys(_first_letters(model, offered.grammar().trigger), -100),
     )
     assert started["choices"][0]["finish_reason"] in ("tool_calls", "length", "stop")
 

@@ -1,12 +1,13 @@
 """Tokens that may be chosen: a window of the most likely ones, in order, and what is known of those beyond it.
 
-Sorting a large vocabulary costs a hundred times what the window costs. Samplers work on the window; one that would have to look beyond it says so (`enough`), and
-the chain is run again on a wider one, in the end on the whole vocabulary.
+Sorting a large vocabulary costs a hundred times what the window costs. Samplers work on the window; one that would have to look beyond it says
+so (`enough`), and the chain is run again on a wider one, in the end on the whole vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import flax.struct
 import jax
@@ -73,7 +74,7 @@ class Candidates:
         outside = self.size - self.present.sum(-1, dtype=jnp.int32)
         still = self.beyond & beyond
         size = present.sum(-1, dtype=jnp.int32) + jnp.where(still, outside, 0)
-        return self.replace(present=present, beyond=still, size=size, enough=self.enough & enough)
+        return replace(self, present=present, beyond=still, size=size, enough=self.enough & enough)
 
 
 def running_sum(x: jax.Array) -> jax.Array:
@@ -134,4 +135,4 @@ def resorted(candidates: Candidates, change: Callable[[jax.Array, jax.Array], ja
     # Candidates come first among equal ones, so that those with a logit of -inf stay before those that are none.
     order = jnp.lexsort((~candidates.present, -logits), axis=-1)
     logits, ids, present = (jnp.take_along_axis(x, order, axis=1) for x in (logits, candidates.ids, candidates.present))
-    return candidates.replace(logits=logits, ids=ids, present=present, enough=candidates.enough & ~candidates.beyond)
+    return replace(candidates, logits=logits, ids=ids, present=present, enough=candidates.enough & ~candidates.beyond)

@@ -7,6 +7,7 @@ dispatches.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -119,7 +120,7 @@ class _Chain:
                 return jax.lax.cond(on.any(), lambda: _where(on, resorted(c, lower), c), lambda: c)
             case "top_n_sigma":
                 cut = jnp.where(c.present, samplers.top_n_sigma(c.shown, p), c.logits)
-                return c.replace(logits=cut, enough=c.enough & ~((p.top_n_sigma > 0) & c.beyond))
+                return replace(c, logits=cut, enough=c.enough & ~((p.top_n_sigma > 0) & c.beyond))
             case "xtc":
                 return samplers.xtc(c, p, self.draws(1))
             case "temperature":
@@ -274,10 +275,12 @@ def sample(
         logs -= total[:, None]
     choice = Choice(found.tokens, jnp.take_along_axis(logits, found.tokens[:, None], axis=1)[:, 0] - total, likely, logs, found.enough)
     surprise = history.surprise - p.mirostat_eta * (-jnp.log2(found.probabilities) - p.mirostat_tau)
-    history = history.replace(surprise=jnp.where((p.mirostat > 0) & found.enough, surprise, history.surprise))
+    history = replace(history, surprise=jnp.where((p.mirostat > 0) & found.enough, surprise, history.surprise))
     if "adaptive_p" in p.chain:
         on, decay = (p.mirostat == 0) & (p.adaptive_target >= 0) & found.enough, jnp.clip(p.adaptive_decay, 0.0, 0.99)
-        history = history.replace(
-            chosen=jnp.where(on, found.before + decay * history.chosen, history.chosen), weight=jnp.where(on, 1 + decay * history.weight, history.weight)
+        history = replace(
+            history,
+            chosen=jnp.where(on, found.before + decay * history.chosen, history.chosen),
+            weight=jnp.where(on, 1 + decay * history.weight, history.weight),
         )
     return choice, history

@@ -7,6 +7,7 @@ when it can be taken.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum
 
 import flax.struct
@@ -31,10 +32,14 @@ from jaxllama.grammar.tables import (
     UNKNOWN,
     Tables,
 )
+from jaxllama.kernels.assemble import kernels_run
+
+from .follow_kernel import follow
+from .verdicts import FOLLOWED, GOING, LOCAL, MISSING, REFUSED, TOO_DEEP, UNSAFE
 
 DEPTH = 128  # frames a slot can hold
-LOCAL = 16  # frames that one token may add
-LANES = 128  # listed tokens that are followed together
+LANES = 128  # listed tokens that are followed together; in a kernel all that there mostly are
+_LANES_OF_KERNEL = 512
 
 
 _BITS = np.arange(32, dtype=np.uint32)[None, None]
@@ -107,9 +112,6 @@ class _Lanes:
     verdict: jax.Array
 
 
-_FOLLOWED, _REFUSED, _MISSING, _UNSAFE, _TOO_DEEP, _GOING = range(6)
-
-
 def empty_tables(tables: Tables) -> DeviceTables:
     """Arrays in which nothing is written yet."""
     arrays = {name: jnp.full(shape, fill, dtype) for name, (shape, dtype, fill) in tables.shapes().items()}
@@ -120,7 +122,7 @@ def empty_tables(tables: Tables) -> DeviceTables:
 
 def write(tables: DeviceTables, changes: dict[str, tuple[jax.Array, jax.Array]]) -> DeviceTables:
     """The tables with one part of `Tables.changes` written in."""
-    return tables.replace(**{name: getattr(tables, name).at[places].set(values, mode="drop") for name, (places, values) in changes.items()})
+    return replace(tables, **{name: getattr(tables, name).at[places].set(values, mode="drop") for name, (places, values) in changes.items()})
 
 
 def unconstrained(slots: int, tables: DeviceTables) -> Constraint:
@@ -130,15 +132,25 @@ def unconstrained(slots: int, tables: DeviceTables) -> Constraint:
 
 
 def _follow(tables: DeviceTables, constraint: Constraint, lanes: _Lanes) -> _Lanes:
-    """Follow the bytes of all lanes to their end, or to where they are refused."""
+    """Follow the bytes of all lanes to their end, or to where they are refused. Lanes that are going have added nothing yet."""
+    if kernels_run():
+        arrays = (tables.info, tables.steps, tables.effects, tables.text), (constraint.frames, constraint.counts)
+        found = follow(*arrays, (lanes.at, lanes.end, lanes.state, lanes.count, lanes.depth, lanes.verdict))
+        names = ("verdict", "state", "count", "depth", "added", "frames", "counts")
+
+        def followed(new: jax.Array, old: jax.Array) -> jax.Array:
+            going = lanes.verdict == GOING
+            return jnp.where(going if new.ndim == 2 else going[..., None], new, old)
+
+        return replace(lanes, **{name: followed(new, getattr(lanes, name)) for name, new in zip(names, found, strict=True)})
     steps = tables.steps.reshape(-1)
     places = jnp.arange(LOCAL, dtype=jnp.int32)
 
     def going(lanes: _Lanes) -> jax.Array:
-        return (lanes.verdict == _GOING).any()
+        return (lanes.verdict == GOING).any()
 
     def move(lanes: _Lanes) -> _Lanes:
-        active = (lanes.verdict == _GOING) & (lanes.at < lanes.end)
+        active = (lanes.verdict == GOING) & (lanes.at < lanes.end)
         byte = tables.text[jnp.where(active, lanes.at, 0)].astype(jnp.int32)
         code = steps[lanes.state * 256 + byte]
         effect = tables.effects[jnp.where(code == UNKNOWN, 0, jnp.abs(code))]
@@ -167,13 +179,13 @@ def _follow(tables: DeviceTables, constraint: Constraint, lanes: _Lanes) -> _Lan
             return jnp.where(here, value, pair[0]), jnp.where(here, jnp.where(n == 0, count, 0)[..., None], pair[1])
 
         frames, counts = jax.lax.fori_loop(0, pushes.max(), push, (lanes.frames, lanes.counts))
-        verdict = jnp.where(takes | leaves, _GOING, _REFUSED)
-        verdict = jnp.where(takes & (lanes.added + pushes > LOCAL), _TOO_DEEP, verdict)
-        verdict = jnp.where((code < 0) & takes & beneath, _UNSAFE, verdict)
-        verdict = jnp.where(code == UNKNOWN, _MISSING, verdict)
+        verdict = jnp.where(takes | leaves, GOING, REFUSED)
+        verdict = jnp.where(takes & (lanes.added + pushes > LOCAL), TOO_DEEP, verdict)
+        verdict = jnp.where((code < 0) & takes & beneath, UNSAFE, verdict)
+        verdict = jnp.where(code == UNKNOWN, MISSING, verdict)
         at = jnp.where(active & takes, lanes.at + 1, lanes.at)
         verdict = jnp.where(active, verdict, lanes.verdict)
-        verdict = jnp.where((verdict == _GOING) & (at >= lanes.end), _FOLLOWED, verdict)
+        verdict = jnp.where((verdict == GOING) & (at >= lanes.end), FOLLOWED, verdict)
         pop = active & leaves
 
         def chosen(taken: jax.Array, left: jax.Array, before: jax.Array) -> jax.Array:
@@ -228,9 +240,10 @@ def advance(tables: DeviceTables, constraint: Constraint, tokens: jax.Array, act
     special = active & (effect > 0)
     # A token that is taken as such has its effect's pushes and state, and no bytes.
     end = jnp.where(special | ~active, start, tables.starts[tokens + 1])
-    lanes = _lanes(constraint, start[:, None], end[:, None], jnp.where(special | ~active, _FOLLOWED, _GOING)[:, None])
+    lanes = _lanes(constraint, start[:, None], end[:, None], jnp.where(special | ~active, FOLLOWED, GOING)[:, None])
     pushed = jnp.zeros((tokens.shape[0], LOCAL), jnp.int32).at[:, :MOST_PUSHES].set(taken[:, 4:])
-    lanes = lanes.replace(
+    lanes = replace(
+        lanes,
         state=jnp.where(special[:, None], taken[:, :1], lanes.state),
         added=jnp.where(special[:, None], taken[:, 3:4], lanes.added),
         frames=jnp.where(special[:, None, None], pushed[:, None], lanes.frames),
@@ -240,14 +253,15 @@ def advance(tables: DeviceTables, constraint: Constraint, tokens: jax.Array, act
     where = jnp.arange(DEPTH, dtype=jnp.int32)[None] - depth[:, None]
     new = (where >= 0) & (where < added[:, None])
     local = jnp.clip(where, 0, LOCAL - 1)
-    moved = constraint.replace(
+    moved = replace(
+        constraint,
         state=lanes.state[:, 0],
         count=lanes.count[:, 0],
         depth=depth + added,
         frames=jnp.where(new, jnp.take_along_axis(lanes.frames[:, 0], local, axis=1), constraint.frames),
         counts=jnp.where(new, jnp.take_along_axis(lanes.counts[:, 0], local, axis=1), constraint.counts),
     )
-    verdict = jnp.where(depth + added > DEPTH, _TOO_DEEP, lanes.verdict[:, 0])
+    verdict = jnp.where(depth + added > DEPTH, TOO_DEEP, lanes.verdict[:, 0])
     return refresh(tables, moved, verdict)
 
 
@@ -277,9 +291,11 @@ def refresh(tables: DeviceTables, constraint: Constraint, verdict: jax.Array | N
     words = jax.lax.cond(short.any(), fitting, lambda: words)
     listed = jnp.where(missing, 0, info[:, COUNT])
 
+    lanes_at_once = _LANES_OF_KERNEL if kernels_run() else LANES
+
     def look(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         first, words, worst = carry
-        number = first + jnp.arange(LANES, dtype=jnp.int32)[None]
+        number = first + jnp.arange(lanes_at_once, dtype=jnp.int32)[None]
         real = number < listed[:, None]
         entry = tables.listed[jnp.where(real, info[:, FIRST][:, None] + number, 0)]
         token, offset, items = entry[..., 0], entry[..., 1], entry[..., 2]
@@ -287,28 +303,29 @@ def refresh(tables: DeviceTables, constraint: Constraint, verdict: jax.Array | N
         leaves = offset >= 0
         fits = (count <= info[:, LIMIT][:, None]) & (~leaves | ((count >= info[:, LEAST][:, None]) & (constraint.depth > 0)[:, None]))
         start = tables.starts[token]
-        going = jnp.where(offset == ALWAYS, _FOLLOWED, _GOING)
-        lanes = _lanes(constraint, start + jnp.maximum(offset, 0), tables.starts[token + 1], jnp.where(real & fits, going, _REFUSED))
+        going = jnp.where(offset == ALWAYS, FOLLOWED, GOING)
+        lanes = _lanes(constraint, start + jnp.maximum(offset, 0), tables.starts[token + 1], jnp.where(real & fits, going, REFUSED))
         below = jnp.maximum(constraint.depth - 1, 0)[:, None]
         frame, kept = (jnp.take_along_axis(x, below, axis=1) for x in (constraint.frames, constraint.counts))
-        lanes = lanes.replace(
+        lanes = replace(
+            lanes,
             state=jnp.where(leaves, frame >> 1, lanes.state),
             count=jnp.where(leaves, kept + (frame & 1), lanes.count),
             depth=jnp.where(leaves, lanes.depth - 1, lanes.depth),
         )
         verdict = _follow(tables, constraint, lanes).verdict
-        bit = jnp.where(verdict == _FOLLOWED, jnp.uint32(1) << (token & 31).astype(jnp.uint32), jnp.uint32(0))
+        bit = jnp.where(verdict == FOLLOWED, jnp.uint32(1) << (token & 31).astype(jnp.uint32), jnp.uint32(0))
         row = jnp.arange(slots)[:, None]
-        return first + LANES, words.at[row, token >> 5].add(bit), jnp.maximum(worst, jnp.where(verdict > _REFUSED, verdict, 0).max(-1))
+        return first + lanes_at_once, words.at[row, token >> 5].add(bit), jnp.maximum(worst, jnp.where(verdict > REFUSED, verdict, 0).max(-1))
 
     _, words, worst = jax.lax.while_loop(lambda c: c[0] < listed.max(), look, (jnp.int32(0), words, jnp.zeros(slots, jnp.int32)))
     words = jnp.where(_may_end(tables, constraint)[:, None], words | tables.ends[None], words)
     if verdict is not None:
         worst = jnp.maximum(worst, verdict)
-    ready = jnp.where(worst > _REFUSED, worst - _MISSING + Ready.MISSING, Ready.YES)
+    ready = jnp.where(worst > REFUSED, worst - MISSING + Ready.MISSING, Ready.YES)
     ready = jnp.where(missing & (ready == Ready.YES), Ready.MISSING, ready)
     ready = jnp.where((ready == Ready.YES) & ~(words != 0).any(-1), Ready.DEAD_END, ready)
-    return constraint.replace(mask=words, ready=ready)
+    return replace(constraint, mask=words, ready=ready)
 
 
 def masked(logits: jax.Array, constraint: Constraint) -> jax.Array:

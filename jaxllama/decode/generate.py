@@ -190,11 +190,12 @@ def _settled(run: Run, grammars: Running | None, made: Sequence[Sequence[int]]) 
         return run
     for slot, tokens in enumerate(made):
         grammars.take(slot, tokens)
+    assert run.constraint is not None
     grammars.constraint = run.constraint
     running = np.asarray(run.reason) == Stop.RUNNING
     grammars.settle(running.tolist())
     dead = jnp.asarray(running) & (grammars.constraint.ready == Ready.DEAD_END)
-    return run.replace(constraint=grammars.constraint, reason=jnp.where(dead, Stop.GRAMMAR, run.reason))
+    return replace(run, constraint=grammars.constraint, reason=jnp.where(dead, Stop.GRAMMAR, run.reason))
 
 
 def _remember(session: Session, made: Sequence[Sequence[int]]) -> None:

@@ -1,10 +1,10 @@
-"""Grammars in use: the host's side of constrained decoding. It fills the tables when the device asks for more, and keeps them from one generation to the next."""
+"""Grammars in use: the host's side of constrained decoding. It fills the tables when the device asks, and keeps them from one generation to the next."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +18,7 @@ from jaxllama.grammar.walk import Place, Unsafe, advanced, applied, start_of
 from .constraint import DEPTH, Constraint, DeviceTables, Ready, empty_tables, jit_refresh, jit_write, unconstrained
 from .programs import Programs
 
-_FREE = Place(0)
+AHEAD_SECONDS = 0.005  # for tables that the next tokens may need, each time that the device had to ask
 
 
 @dataclass
@@ -148,6 +148,7 @@ class Running:
                 if ready[n] == Ready.TOO_DEEP:
                     raise TooManyStates(f"rules are nested more than {DEPTH} deep")
                 self._grammars.tables.prepare(places[n])
+                self._grammars.tables.prepare_ahead(places[n], AHEAD_SECONDS)
             except (Unsafe, TooManyStates) as error:
                 self._without_frames(n, str(error) or "a text can be read both within a rule and after it")
             except TablesFull:
@@ -208,5 +209,5 @@ class Running:
             arrays["state"][n], arrays["count"][n], arrays["depth"][n] = place.state, place.count, len(place.frames)
             for level, (frame, count) in enumerate(place.frames[:DEPTH]):
                 arrays["frames"][n, level], arrays["counts"][n, level] = frame, count
-        self.constraint = self.constraint.replace(**{name: jnp.asarray(x) for name, x in arrays.items()})
+        self.constraint = replace(self.constraint, **{name: jnp.asarray(x) for name, x in arrays.items()})
         self._stale = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import flax.struct
 import jax
@@ -149,4 +150,4 @@ def remember(history: History, sampling: Sampling, tokens: jax.Array, active: ja
 
     on = dry_on(sampling)
     matches, breaker, after = jax.lax.cond(on.any(), matched, lambda: (history.matches, history.breaker, history.after_breaker))
-    return history.replace(tokens=written, length=length + active.astype(jnp.int32), counts=counts, matches=matches, breaker=breaker, after_breaker=after)
+    return replace(history, tokens=written, length=length + active.astype(jnp.int32), counts=counts, matches=matches, breaker=breaker, after_breaker=after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum
 
 import flax.struct
@@ -99,10 +100,10 @@ def choose(
         with jax.named_scope("grammar"):
             constraint = advance(tables, constraint, choice.tokens, running & (reason == Stop.RUNNING))
         reason = jnp.where((constraint.ready == Ready.DEAD_END) & (reason == Stop.RUNNING), Stop.GRAMMAR, reason)
-    learned = history.replace(**{name: jnp.where(running, getattr(history, name), getattr(run.history, name)) for name in ("surprise", "chosen", "weight")})
+    learned = replace(history, **{name: jnp.where(running, getattr(history, name), getattr(run.history, name)) for name in ("surprise", "chosen", "weight")})
     remembered = remember(learned, sampling, choice.tokens, running)
     token = jnp.where(running, choice.tokens, run.token)
-    return run.replace(token=token, reason=reason, remaining=remaining, history=remembered, unsampled=unsampled, constraint=constraint), choice
+    return replace(run, token=token, reason=reason, remaining=remaining, history=remembered, unsampled=unsampled, constraint=constraint), choice
 
 
 def decode_loop(
@@ -148,7 +149,7 @@ def decode_loop(
         i, emitted, state, run = carry
         running = run.reason == Stop.RUNNING
         logits, state = step(params, state, run.token, running, config=config)
-        run, choice = choose(run.replace(logits=logits), state, sampling, words, tables, report=report)
+        run, choice = choose(replace(run, logits=logits), state, sampling, words, tables, report=report)
         emitted = Emitted(
             emitted.tokens.at[:, i].set(run.token),
             emitted.logprobs.at[:, i].set(choice.logprobs),

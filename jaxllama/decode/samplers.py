@@ -6,6 +6,7 @@ Source: llama.cpp's llama-sampler.cpp. A token on the very edge of a cut may fal
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,7 @@ def scaled(c: Candidates, temperature: jax.Array, rest: Callable[[jax.Array], ja
     logits = jnp.where(cold[:, None] & ~(first & c.present), -jnp.inf, c.logits / divisor[:, None])
     beyond = c.beyond & ~cold
     rested = jax.lax.cond(beyond.any(), lambda: rest(divisor), lambda: c.rest)
-    return c.replace(logits=logits, beyond=beyond, rest=jnp.where(beyond, rested, -jnp.inf))
+    return replace(c, logits=logits, beyond=beyond, rest=jnp.where(beyond, rested, -jnp.inf))
 
 
 def temperature(c: Candidates, p: Sampling, rest: Callable[[jax.Array], jax.Array]) -> Candidates:
@@ -99,7 +100,7 @@ def temperature(c: Candidates, p: Sampling, rest: Callable[[jax.Array], jax.Arra
     share = jnp.clip(entropy / jnp.log(jnp.maximum(c.size, 2).astype(jnp.float32)), 0.0, 1.0)
     low, high = jnp.maximum(p.temperature - p.dynatemp_range, 0.0), p.temperature + p.dynatemp_range
     following = jnp.where(c.size > 1, low + (high - low) * share**p.dynatemp_exponent, 1.0)
-    return scaled(c.replace(enough=c.enough & ~(moving & c.beyond)), jnp.where(moving, following, p.temperature), rest)
+    return scaled(replace(c, enough=c.enough & ~(moving & c.beyond)), jnp.where(moving, following, p.temperature), rest)
 
 
 def top_n_sigma(logits: jax.Array, p: Sampling) -> jax.Array:
@@ -125,7 +126,7 @@ def penalties(logits: jax.Array, counts: jax.Array, p: Sampling) -> jax.Array:
 
 
 def dry_penalties(history: History, p: Sampling) -> tuple[jax.Array, jax.Array]:
-    """Tokens int32[B, H] that would go on with a repetition (beyond the vocabulary: none), and what each loses, f32[B, H]. A token may be there several times."""
+    """Tokens int32[B, H] that would go on with a repetition (beyond the vocabulary: none), and what each loses, f32[B, H]. One may be there several times."""
     room = history.tokens.shape[1]
     place, length = jnp.arange(room)[None], history.length[:, None]
     window = jnp.minimum(length, jnp.where(p.dry_penalty_last_n < 0, room, p.dry_penalty_last_n)[:, None])
@@ -188,7 +189,7 @@ def infill(c: Candidates, end: jax.Array, ranks: jax.Array, lasts: jax.Array, fa
     logits = jnp.where(nothing[:, None] & first, 1.0, jnp.where(there | only_end[:, None], c.logits, -jnp.inf))
     ids = jnp.where(nothing[:, None] & first, fallback, c.ids)
     present = jnp.where(nothing[:, None], first, c.present)
-    return c.replace(logits=logits, ids=ids, present=present).keep(kept, beyond=jnp.zeros_like(only_end))
+    return replace(c, logits=logits, ids=ids, present=present).keep(kept, beyond=jnp.zeros_like(only_end))
 
 
 def adaptive_p(c: Candidates, p: Sampling, history: History) -> Candidates:
@@ -201,7 +202,7 @@ def adaptive_p(c: Candidates, p: Sampling, history: History) -> Candidates:
     distance = jnp.abs(before - adapted[:, None]) / _WIDTH
     moved = jnp.where(c.logits > -jnp.inf, _PEAK - _SHARPNESS * distance**2 / (1 + distance), -jnp.inf)
     logits = jnp.where(on[:, None], moved, c.logits)
-    return c.replace(logits=logits, before=before, enough=c.enough & ~(on & c.beyond))
+    return replace(c, logits=logits, before=before, enough=c.enough & ~(on & c.beyond))
 
 
 def mirostat(c: Candidates, p: Sampling, history: History, n_vocab: int) -> Candidates:

@@ -2,8 +2,9 @@
 
 A state is a set of stacks: all the ways in which the text so far may be read. What all of them have beneath them in common is cut off and put on the
 automaton's own stack (a *frame*), so that a recursive grammar has few states: where a frame is cut off does not change what is accepted, only how many states
-there are. A long counted repetition is a level of its own, with a counter: one state between its items, and those within an item. Where a text could be read both within a frame and beneath it, a byte is marked as unsafe;
-whoever meets such a byte with a frame beneath goes on with an automaton that cuts nothing (`framing=False`), which is exact for every grammar.
+there are. A long counted repetition is a level of its own, with a counter: one state between its items, and those within an item. Where a text could be read
+both within a frame and beneath it, a byte is marked as unsafe; whoever meets such a byte with a frame beneath goes on with an automaton that cuts nothing
+(`framing=False`), which is exact for every grammar.
 
 Frames are written `state * 2 + 1` where coming back to them counts, `state * 2` otherwise.
 """

@@ -14,7 +14,8 @@ from .reader import read_gbnf
 from .regex import gbnf_of_choices, gbnf_of_regex
 from .types import schema_of
 
-MOST_EXPLORED = 4000  # states that are looked at to tell how a grammar is followed
+MOST_EXPLORED = 2000  # states that are looked at to tell how a grammar is followed
+MOST_AT_ONCE = 50  # ways to read a text; a grammar with more of them has no end of states
 
 
 class Grammar:
@@ -91,6 +92,8 @@ class Grammar:
                 if state in seen:
                     continue
                 seen.add(state)
+                if len(automaton.stacks_of(state)) > MOST_AT_ONCE * len(self.rules):
+                    return "sets: the longer a text, the more ways there are to read it", len(seen), len(states.effects)
                 step = states.step(state)
                 unsafe = unsafe or (repr(chr(int(step.argmin()))) if (step < 0).any() else "")
                 for code in set(step.tolist()) - {0}:

@@ -108,11 +108,9 @@ def _fractions(low: Decimal, high: Decimal | None, above: bool, below: bool) -> 
     # A text of digits that begins with one strictly between the limits may go on as it likes.
     inner_low, inner_high = int(a), int(last) if b is None else int(last) - 1
     more = f"[0-9]{{0,{_PLACES}}}"
-    if above:
-        if inner_low <= inner_high:
-            zeros = f"{literal('.' + a)} [0-9]{{0,{_PLACES}}} [1-9]"
-            found.append(zeros)
-            inner_low += 1
+    if above and inner_low <= inner_high:
+        found.append(f"{literal('.' + a)} [0-9]{{0,{_PLACES}}} [1-9]")
+        inner_low += 1
     if inner_low <= inner_high:
         found += [f'"." ({" | ".join(_same_length(str(inner_low).rjust(digits, "0"), str(inner_high).rjust(digits, "0")))}) {more}']
     if b is not None and not below and int(last) > 0:

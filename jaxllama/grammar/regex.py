@@ -178,7 +178,7 @@ class _Reader:
         if kind in _CLASSES:
             return _CLASSES[kind]
         if kind in _CONTROLS:
-            return ((_CONTROLS[kind],) * 2,), False
+            return ((_CONTROLS[kind], _CONTROLS[kind]),), False
         if kind in _HEX:
             braced = kind == "u" and self.take("{")
             end = self.text.find("}", self.at) if braced else self.at + _HEX[kind]
@@ -186,7 +186,7 @@ class _Reader:
             if not digits or not all(c in "0123456789abcdefABCDEF" for c in digits) or (not braced and len(digits) < _HEX[kind]) or int(digits, 16) > _LAST:
                 raise self.fail(f"\\{kind} needs hexadecimal digits of a character", start)
             self.at = end + braced
-            return ((int(digits, 16),) * 2,), False
+            return ((int(digits, 16), int(digits, 16)),), False
         if kind.isalnum():
             raise self.fail(f"\\{kind} cannot be turned into a grammar", start)
         return ((ord(kind), ord(kind)),), False
@@ -218,7 +218,8 @@ class _Reader:
     def one_of_class(self) -> tuple[tuple[int, int], ...]:
         if not self.peek("\\"):
             self.at += 1
-            return ((ord(self.text[self.at - 1]),) * 2,)
+            code = ord(self.text[self.at - 1])
+            return ((code, code),)
         if self.take("\\b"):
             return ((8, 8),)
         ranges, negated = self.escape()

@@ -1,6 +1,6 @@
 """Stacks of what is still to come, as linked lists that exist once: equal stacks have equal numbers.
 
-A stack is a number; `heads` and `rests` say what is on it. What can be on top: a node of the grammar; `Then`, a place within a series; `Bytes`, a place within a
+A stack is a number; `heads` and `rests` say what is on it. What can be on top: a node of the grammar; `Then`, a place in a series; `Bytes`, a place in a
 character; `Mark`, the end of a rule (or of a counted repetition) where the automaton may cut the stack in two. A stack that has been cut off ends with a mark
 that nothing lies beneath.
 """

@@ -6,6 +6,8 @@ what is new. All arrays have one size for good, so that no grammar compiles anyt
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,6 +19,7 @@ from .trie import Trie
 from .walk import Place, advanced
 
 MOST_STATES = 8192
+MOST_AHEAD = 24  # tokens of a place behind which it is worth looking ahead
 FEW = 96  # allowed tokens that are listed rather than marked in a row of bits
 ALWAYS = -2  # the offset of a listed token that is allowed without being followed
 UNKNOWN = -(2**31)  # a step that nobody has made
@@ -144,6 +147,22 @@ class Tables:
             elif offset >= 0 and place.frames:
                 frame, count = place.frames[-1]
                 advanced(self.states, Place(frame >> 1, count + (frame & 1), place.frames[:-1]), self.trie.piece(token)[offset:])
+
+    def prepare_ahead(self, place: Place, seconds: float) -> None:
+        """Make also what comes after a place where only a few tokens are possible, as in the middle of a key, as far as it goes in a time."""
+        until, waiting, seen = time.perf_counter() + seconds, deque([place]), {place.state}
+        while waiting and time.perf_counter() < until:
+            place = waiting.popleft()
+            if not self.known(place.state):
+                self.prepare(place)
+            entries = self.entries(place.state)
+            if len(entries) > MOST_AHEAD or self.bits(place.state).any():
+                continue
+            for token, offset, _ in entries:
+                following = advanced(self.states, place, self.trie.piece(token)) if offset == ALWAYS else None
+                if following is not None and following.state not in seen:
+                    seen.add(following.state)
+                    waiting.append(following)
 
     def _make(self, state: int) -> None:
         owner = self.states.owners[state]

@@ -1,4 +1,4 @@
-"""A grammar with a vocabulary, for looking at: which tokens may come next, and where one leads, as functions of values. Decoding does the same on the device."""
+"""A grammar with a vocabulary, for looking at: which tokens may come next, and where one leads, as functions of values. Decoding does it on the device."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from .automaton import Automaton
 from .grammar import Grammar
+from .rows import WHOLE
 from .tables import ALWAYS, Tables
 from .trie import Trie
-from .rows import WHOLE
 from .walk import Place, Unsafe, advanced, applied, may_end, start_of
 
 

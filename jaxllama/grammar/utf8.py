@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from .nodes import Chars
 
@@ -58,7 +59,7 @@ def _split(more: int, ranges: Ranges) -> tuple[tuple[int, int, Bytes | None], ..
     """Edges over the highest digit (to the base of 64) of numbers of `more` digits below it."""
     unit, found = 64**more, []
     starts = sorted({c for a, b in ranges for c in (a // unit, a // unit + 1, b // unit, b // unit + 1)})
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         inside = tuple((a - start * unit, b - start * unit) for a, b in _cut(ranges, start * unit, start * unit + unit - 1))
         if inside:
             node = _rest(more, inside)

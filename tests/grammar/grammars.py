@@ -150,3 +150,21 @@ SCHEMAS: dict[str, Any] = {
         "required": [f"property_{n}" for n in range(0, 30, 2)],
     },
 }
+
+# Schemas whose texts may go on for ever.
+UNLIMITED = {
+    "thirty",
+    "long",
+    "tree",
+    "anything-within",
+    "others",
+    "pattern-properties",
+    "map",
+    "person",
+    "pattern",
+    "formats",
+    "one-of",
+    "all-of",
+    "types",
+    "numbers",
+}

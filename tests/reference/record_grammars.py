@@ -1,6 +1,6 @@
 """Which tokens llama.cpp's grammar sampler allows on random walks, recorded as checksums; and a comparison of whole sets.
 
-    python tests/reference/record_grammars.py              # writes grammars.json; needs the extra `reference`, or JAXLLAMA_PEER: a Python that has llama-cpp-python
+    python tests/reference/record_grammars.py              # writes grammars.json; JAXLLAMA_PEER: a Python that has the extra `reference`
     python tests/reference/record_grammars.py --compare    # shows differences, token by token
 
 Known differences, which are left out of the checksums: llama.cpp takes bytes that are no UTF-8 for characters (tokens with the bytes C0, C1 and F5 to FF, and
