@@ -32,7 +32,7 @@ from jaxllama.grammar.trie import build_trie
 from jaxllama.text import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "grammar"))
-from grammars import GBNF, SCHEMAS
+from grammars import GBNF, SCHEMAS  # type: ignore[import-not-found]
 
 _PEER = r"""
 import ctypes, json, sys, time

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxllama.grammar import Grammar, GrammarError
-from jaxllama.grammar.automaton import Automaton, TooManyStates
+from jaxllama.grammar.automaton import Automaton, StatesFull, TooManyStates
 from jaxllama.grammar.tables import Tables, TablesFull
 from jaxllama.grammar.trie import Trie
 from jaxllama.grammar.walk import Place, Unsafe, advanced, applied, start_of
@@ -70,6 +70,10 @@ class Grammars:
             self._automata[key] = grammar, Automaton(grammar.rules, tables.states, framing=framing)
         return self._automata[key][1]
 
+    def forget(self) -> None:
+        """Empty the tables; what running generations need is made again when they notice."""
+        self._tables = None
+
     def _send(self) -> None:
         for part in self.tables.changes():
             self.device = self._programs(jit_write, self.device, part)
@@ -100,10 +104,10 @@ class Running:
         self._grammars = grammars
         self._slots = [_Slot(grammar, text) for grammar, text in zip(slots, begun, strict=True)]
         self.tiers = ["free" if g is None else "tables" for g in slots]
-        tables = grammars.tables
-        self._made_for = tables
+        self._emptied: set[int] = set()  # slots for which the tables were emptied since they were last all ready
+        self._made_for = grammars.tables
         self.constraint: Constraint = unconstrained(len(slots), grammars.device)
-        self._put({n: self._replayed(n) for n, g in enumerate(slots) if g is not None})
+        self._begin_again()
 
     @property
     def device(self) -> DeviceTables:
@@ -132,6 +136,7 @@ class Running:
             ready = np.asarray(self.constraint.ready)
             waiting = [n for n, r in enumerate(ready) if r not in (Ready.YES, Ready.DEAD_END) and (active is None or active[n])]
             if not waiting:
+                self._emptied.clear()
                 grammars.seconds += (time.perf_counter() - begun) if asked else 0.0
                 return
             asked = True
@@ -149,28 +154,37 @@ class Running:
                     raise TooManyStates(f"rules are nested more than {DEPTH} deep")
                 self._grammars.tables.prepare(places[n])
                 self._grammars.tables.prepare_ahead(places[n], AHEAD_SECONDS)
+            except (TablesFull, StatesFull) as error:
+                if n in self._emptied:  # it fills empty tables
+                    self._without_frames(n, str(error) or "its tables are too large")
+                    return
+                self._emptied.add(n)
+                self._grammars.forget()
+                self._begin_again()
+                return
             except (Unsafe, TooManyStates) as error:
                 self._without_frames(n, str(error) or "a text can be read both within a rule and after it")
-            except TablesFull:
-                self._grammars._tables = None
-                self._begin_again()
                 return
         self._stale = True
 
-    def _without_frames(self, slot: int, reason: str) -> None:
+    def _without_frames(self, number: int, reason: str) -> None:
         """Follow a slot's grammar as sets of whole stacks from now on: exact for every grammar, slower."""
-        if not self._slots[slot].framing:  # too many of them: only those in use are kept
-            self._grammars._tables = None
-            self._begin_again()
-            return
-        self._slots[slot].framing = False
-        self.tiers[slot] = f"sets: {reason}"
-        self._put({slot: self._replayed(slot)})
+        slot = self._slots[number]
+        if not slot.framing:
+            raise GrammarError(f"this grammar cannot be followed: {reason}")
+        slot.framing = False
+        self.tiers[number] = f"sets: {reason}"
+        self._put({number: self._replayed(number)})
 
     def _begin_again(self) -> None:
-        """Fill new tables with what these slots need."""
-        self._made_for = self._grammars.tables
-        self._put({n: self._replayed(n) for n, slot in enumerate(self._slots) if slot.grammar is not None})
+        """Fill the tables with what these slots need."""
+        while True:
+            tables = self._grammars.tables
+            places = {n: self._replayed(n) for n, slot in enumerate(self._slots) if slot.grammar is not None}
+            if self._grammars.tables is tables:  # otherwise they were emptied on the way
+                self._made_for = tables
+                self._put(places)
+                return
 
     def _replayed(self, number: int) -> Place:
         """Where a slot's text stands, found by reading it again."""
@@ -190,6 +204,12 @@ class Running:
                     raise GrammarError(f"token {token} is not what the grammar allows after {len(slot.tokens)} tokens")
                 place = found
             return place
+        except StatesFull:
+            if number not in self._emptied:
+                self._emptied.add(number)
+                self._grammars.forget()
+                return self._replayed(number)
+            raise
         except (Unsafe, TooManyStates) as error:
             if not slot.framing:
                 raise GrammarError(f"this grammar cannot be followed: {error}") from None

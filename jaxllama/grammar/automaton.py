@@ -30,7 +30,11 @@ MOST_LOOKED_AT = 500  # sets of stacks within an item of a repetition, to see wh
 
 
 class TooManyStates(GrammarError):
-    """The tables are full."""
+    """A grammar needs more than the tables can hold for any grammar."""
+
+
+class StatesFull(TooManyStates):
+    """There are no numbers left for states; those that are not in use have to go."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class States:
 
     def add(self, owner: Automaton, accepts: bool, least: int = 0, limit: int = NO_LIMIT) -> int:
         if len(self.accepts) >= self.most:
-            raise TooManyStates(f"the grammar needs more than {self.most} states")
+            raise StatesFull(f"the grammar needs more than {self.most} states")
         self.accepts.append(accepts)
         self.least.append(least)
         self.limits.append(limit)
