@@ -19,6 +19,7 @@ from .decode import (
     Sampling,
     SessionError,
     decode_loop,
+    distribution,
     fork,
     load_state,
     make_sampling,
@@ -31,7 +32,7 @@ from .decode import (
 from .evaluate import importance_matrix, perplexity
 from .formats.gguf import GGUFError, open_gguf, parse_overrides
 from .formats.importance import ImportanceMatrix, read_importance, write_importance
-from .grammar import Grammar, GrammarError
+from .grammar import Grammar, GrammarError, RegexError, SchemaError
 from .hub import embedded_model
 from .models import Config, DecodeState, forward, init_state, load_params, read_config
 from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, to_blocks
@@ -51,12 +52,15 @@ __all__ = [
     "Model",
     "Piece",
     "QTensor",
+    "RegexError",
     "Result",
     "Sampling",
+    "SchemaError",
     "SessionError",
     "Tokenizer",
     "decode_loop",
     "dequantize",
+    "distribution",
     "embedded_model",
     "fork",
     "forward",

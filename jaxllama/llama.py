@@ -5,6 +5,7 @@ from jaxllama.llama import Llama
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +14,32 @@ from typing import Any
 
 from .api import Model, load
 from .chat import FINISH
+from .grammar import Grammar
 from .hub import download
 
 _IGNORED = frozenset(
     "n_gpu_layers n_threads n_threads_batch use_mmap use_mlock verbose logits_all embedding main_gpu split_mode n_ubatch offload_kqv flash_attn".split()
 )
+
+
+class LlamaGrammar:
+    """Grammars under llama-cpp-python's names."""
+
+    @staticmethod
+    def from_string(grammar: str, verbose: bool = True) -> Grammar:
+        """Read GBNF."""
+        return Grammar.from_gbnf(grammar)
+
+    @staticmethod
+    def from_json_schema(json_schema: str, verbose: bool = True) -> Grammar:
+        """The JSON that a schema describes."""
+        return Grammar.from_json_schema(json.loads(json_schema))
+
+
+def _renamed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """llama-cpp-python's options under their names here; what is None is left out."""
+    names = {"mirostat_mode": "mirostat"}
+    return {names.get(name, name): value for name, value in options.items() if value is not None}
 
 
 class Llama:
@@ -116,34 +138,38 @@ class Llama:
         seed: int | None = None,
         stream: bool = False,
         model: str | None = None,
+        **more: Any,
     ) -> dict[str, Any] | Iterator[dict[str, Any]]:
         """Continue a text: a dictionary in the shape of OpenAI's `text_completion`, or with `stream` an iterator of them.
 
         Args:
             max_tokens: None or -1 for no limit.
             echo: the text begins with the prompt.
-            logprobs: any number: the probabilities of the tokens that were chosen.
+            logprobs: the probabilities of the tokens that were chosen, and of so many others.
+            **more: `grammar`, `logit_bias`, `typical_p`, `repeat_penalty`, `frequency_penalty`, `presence_penalty`, `mirostat_mode`, `mirostat_tau`,
+                `mirostat_eta`, and what `Model.stream` takes beside those.
         """
         chunks = self._completion(
             prompt,
             max_tokens,
             echo,
             stop,
-            logprobs is not None,
+            logprobs,
             model or self.model_path,
-            {"temperature": temperature, "top_p": top_p, "min_p": min_p, "top_k": top_k, "seed": self._seeded(seed)},
+            {"temperature": temperature, "top_p": top_p, "min_p": min_p, "top_k": top_k, "seed": self._seeded(seed)} | _renamed(more),
         )
         if stream:
             return chunks
         last: dict[str, Any] = {}
-        text, tokens, values = "", [], []
+        text, tokens, values, others = "", [], [], []
         for last in chunks:
             choice = last["choices"][0]
             text += choice["text"]
             if choice["logprobs"]:
                 tokens += choice["logprobs"]["tokens"]
                 values += choice["logprobs"]["token_logprobs"]
-        found = {"tokens": tokens, "token_logprobs": values} if logprobs is not None else None
+                others += choice["logprobs"]["top_logprobs"]
+        found = {"tokens": tokens, "token_logprobs": values, "top_logprobs": others} if logprobs is not None else None
         return last | {"choices": [last["choices"][0] | {"text": text, "logprobs": found}]}
 
     __call__ = create_completion
@@ -153,12 +179,17 @@ class Llama:
         return -1 if chosen is None else chosen
 
     def _completion(
-        self, prompt: str | Sequence[int], max_tokens: int | None, echo: bool, stop: Any, logprobs: bool, model: str, sampling: Mapping[str, Any]
+        self, prompt: str | Sequence[int], max_tokens: int | None, echo: bool, stop: Any, logprobs: int | None, model: str, sampling: Mapping[str, Any]
     ) -> Iterator[dict[str, Any]]:
         ids = self.model.encode(prompt)
         head = {"id": "cmpl-" + secrets.token_hex(12), "object": "text_completion", "created": int(time.time()), "model": model}
         stops = [stop] if isinstance(stop, str) else list(stop or ())
         count = 0
+        if logprobs:
+            sampling = {**sampling, "n_probs": logprobs}
+
+        def text_of(token: int) -> str:
+            return self.model.tokenizer.piece(token).decode("utf-8", "replace")
 
         def chunk(text: str, reason: str | None = None, found: Any = None, **more: Any) -> dict[str, Any]:
             return head | {"choices": [{"text": text, "index": 0, "logprobs": found, "finish_reason": reason}], **more}
@@ -168,8 +199,9 @@ class Llama:
         for piece in self.model.stream(ids, n_predict=-1 if max_tokens is None or max_tokens < 1 else max_tokens, stop=stops, **sampling):
             count += piece.token is not None
             found = None
-            if logprobs and piece.token is not None:
-                found = {"tokens": [self.model.tokenizer.piece(piece.token).decode("utf-8", "replace")], "token_logprobs": [piece.logprob]}
+            if logprobs is not None and piece.token is not None:
+                likely = {text_of(token): value for token, value in piece.likely}
+                found = {"tokens": [text_of(piece.token)], "token_logprobs": [piece.logprob], "top_logprobs": [likely]}
             if piece.reason is None:
                 yield chunk(piece.text, None, found)
             else:
@@ -191,8 +223,13 @@ class Llama:
         seed: int | None = None,
         max_tokens: int | None = None,
         model: str | None = None,
+        **more: Any,
     ) -> dict[str, Any] | Iterator[dict[str, Any]]:
-        """Answer messages: a dictionary in the shape of OpenAI's `chat.completion`, or with `stream` an iterator of its chunks."""
+        """Answer messages: a dictionary in the shape of OpenAI's `chat.completion`, or with `stream` an iterator of its chunks.
+
+        Args:
+            **more: `response_format`, `grammar`, and the sampling parameters of `create_completion`.
+        """
         options = {
             "tools": tools,
             "tool_choice": tool_choice,
@@ -203,7 +240,7 @@ class Llama:
             "stop": stop or (),
             "seed": self._seeded(seed),
             "max_tokens": -1 if max_tokens is None or max_tokens < 1 else max_tokens,
-        }
+        } | _renamed(more)
         name = {"model": model or self.model_path}
         if stream:
             return (chunk | name for chunk in self.model.stream_chat(messages, **options))

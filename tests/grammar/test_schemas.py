@@ -1,0 +1,255 @@
+"""JSON schemas, types, regular expressions and ranges of numbers as grammars, against what they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import random
+import re
+from decimal import Decimal
+from typing import Any, Literal, TypedDict
+
+import jsonschema
+import pytest
+from grammars import SCHEMAS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxllama.grammar import Grammar, GrammarError, RegexError, SchemaError, schema_of
+from jaxllama.grammar.automaton import Automaton
+from jaxllama.grammar.matcher import Matcher, first_error
+from jaxllama.grammar.number_range import integers, numbers
+from jaxllama.grammar.reader import read_gbnf
+from jaxllama.grammar.walk import advanced, may_end, start_of
+
+
+def texts(grammar: Grammar, count: int, seed: int = 0) -> list[str]:
+    """Random texts of a grammar; quotes and closing brackets are likelier, so that they end."""
+    automaton, draw, found = Automaton(grammar.rules), random.Random(seed), []
+    for _ in range(count):
+        place, text = start_of(automaton), b""
+        while len(text) < 1500:
+            following = [(b, p) for b in range(256) if (p := advanced(automaton.states, place, bytes([b]))) is not None]
+            if may_end(automaton.states, place) and (not following or draw.random() < 0.4):
+                found.append(text.decode())
+                break
+            weights = [20 if b in b'"]},' and len(text) > 40 else 3 if b in b'"]}' else 0.05 if b in b" \n\t\\" or b > 127 else 1 for b, _ in following]
+            byte, place = draw.choices(following, weights)[0]
+            text += bytes([byte])
+    return found
+
+
+def valid(text: str, schema: Any) -> None:
+    jsonschema.validate(json.loads(text), schema, cls=jsonschema.Draft202012Validator, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+
+
+MORE = {
+    "sub-schemas": {
+        "allOf": [{"$ref": "#/$defs/a"}, {"properties": {"y": {"type": "integer"}}}],
+        "$defs": {"a": {"type": "object", "properties": {"x": {"const": 1}}, "required": ["x"]}},
+    },
+    "typed enum": {"type": "string", "enum": ["a", "bb", 3], "maxLength": 1},
+    "either": {"anyOf": [{"type": "integer", "maximum": 5}, {"type": "string", "maxLength": 2}]},
+    "required beyond properties": {"properties": {"a": {"type": "integer"}}, "required": ["a", "zz"], "additionalProperties": {"type": "boolean"}},
+    "integers": {"type": "integer", "minimum": -12, "maximum": 1034},
+    "escapes in patterns": {"type": "string", "pattern": '^\\d{3}-"\\w+\\\\$'},
+    "half anchored": {"type": "string", "pattern": "a|b$"},
+    "circle": {"$ref": "#/definitions/x", "definitions": {"x": {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]}}},
+    "all formats": {
+        "type": "object",
+        "properties": {n: {"format": n} for n in ("date", "time", "date-time", "uuid", "email", "ipv4", "ipv6", "hostname", "uri", "duration")},
+        "required": ["date", "ipv6", "email"],
+    },
+    "not a type": {"not": {"type": ["object", "array", "number", "string"]}},
+    "closed and merged": {"allOf": [{"properties": {"a": {"type": "null"}}, "additionalProperties": False}, {"properties": {"a": {}, "b": {}}}]},
+}
+
+
+@pytest.mark.parametrize("any_order", [False, True])
+@pytest.mark.parametrize("name", [*SCHEMAS, *MORE])
+def test_what_a_grammar_writes_is_valid(name, any_order):
+    schema = SCHEMAS.get(name) or MORE[name]
+    if any_order and name in ("thirty", "all formats"):
+        pytest.skip("too many properties for any order, or for a short test")
+    made = texts(Grammar.from_json_schema(schema, any_order=any_order), 12)
+    for text in made:
+        valid(text, schema)
+    assert made or name in ("pattern", "long", "thirty")
+
+
+def test_any_order_takes_any_order():
+    schema = {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}, "c": {"type": "null"}}, "required": ["b"]}
+    grammar = Grammar.from_json_schema(schema, any_order=True)
+    for accepted in ('{"b":null}', '{"c":null,"b":null}', '{"b":null,"a":null,"c":null}'):
+        assert grammar.accepts(accepted)
+    for refused in ("{}", '{"a":null}', '{"b":null,"b":null}', '{"b":null,}'):
+        assert not grammar.accepts(refused)
+    assert not Grammar.from_json_schema(schema).accepts('{"c":null,"b":null}')
+
+
+ERRORS = [
+    ({"type": "string", "contentEncoding": "x"}, r"\$\.contentEncoding"),
+    ({"type": "array", "contains": {}}, r"\$\.contains"),
+    ({"type": "integer", "multipleOf": 3}, r"\$\.multipleOf"),
+    ({"properties": {"p": {"type": "string", "pattern": "(?=a)b"}}}, r"\$\.properties\.p\.pattern: looking around"),
+    ({"type": "string", "pattern": "a", "minLength": 2}, r"\$\.minLength: a length beside pattern"),
+    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, r"\$\.oneOf: what option 0 allows"),
+    ({"$ref": "http://x"}, r"\$\.\$ref: expected a reference within"),
+    ({"$ref": "#/no"}, r"there is no #/no"),
+    ({"type": "integer", "minimum": 5, "maximum": 4}, "nothing is valid here"),
+    ({"type": "wrong"}, r"\$\.type: expected one of"),
+    ({"enum": 3}, r"\$\.enum: expected a list"),
+    ({"enum": []}, "nothing is valid"),
+    ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "nothing is valid"),
+    ({"type": "array", "uniqueItems": True}, r"\$\.uniqueItems"),
+    ({"not": {"pattern": "x"}}, r"\$\.not"),
+    ({"dependentRequired": {}}, r"\$\.dependentRequired"),
+    ({"type": "object", "required": ["a"], "properties": {"a": False}}, "nothing is valid"),
+    ({"type": "string", "maxLength": "x"}, "minLength <= maxLength"),
+    ({"anyOf": []}, r"\$\.anyOf: expected a list"),
+    ({"properties": []}, "expected properties as an object"),
+    ({"type": "number", "minimum": "3"}, r"\$\.minimum: expected a number"),
+    ({"type": "string", "format": "iri"}, r"\$\.format"),
+    ({"type": "object", "properties": {"a": {}}, "minProperties": 2}, r"\$\.minProperties"),
+    ({"$ref": "#"}, "left recursion"),
+    (3, "there is no JSON schema for 3"),
+]
+
+
+@pytest.mark.parametrize(("schema", "message"), ERRORS, ids=str)
+def test_what_cannot_be_said_is_an_error(schema, message):
+    with pytest.raises(ValueError, match=message):
+        Grammar.from_json_schema(schema)
+
+
+def test_what_may_be_ignored_is():
+    assert Grammar.from_json_schema({"type": "integer", "multipleOf": 3}, ignore=["multipleOf"]).accepts("4")
+    assert Grammar.from_json_schema({"oneOf": [{"type": "integer"}, {"type": "number"}]}, ignore=["oneOf"]).accepts("4")
+    assert Grammar.from_json_schema({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, ignore=["uniqueItems"]).accepts("[1,1]")
+
+
+@given(st.one_of(st.none(), st.integers(-3000, 3000)), st.one_of(st.none(), st.integers(-3000, 3000)), st.lists(st.integers(-5000, 5000), min_size=5))
+def test_ranges_of_whole_numbers(low, high, values):
+    if low is not None and high is not None and low > high:
+        low, high = high, low
+    matcher = Matcher(read_gbnf(f"root ::= {integers(low, high)}"))
+    for value in [*values, low or 0, high or 0, (low or 0) - 1, (high or 0) + 1]:
+        inside = (low is None or value >= low) and (high is None or value <= high)
+        assert (first_error(matcher, str(value)) is None) == inside
+
+
+decimals = st.builds(lambda n, places: Decimal(n) / 10**places, st.integers(-3000, 3000), st.integers(0, 2))
+
+
+@given(st.one_of(st.none(), decimals), st.one_of(st.none(), decimals), st.booleans(), st.booleans(), st.lists(decimals, min_size=5))
+def test_ranges_of_numbers(low, high, above, below, values):
+    if low is not None and high is not None and low > high:
+        low, high = high, low
+    above, below = above and low is not None, below and high is not None
+    body = numbers(low, high, above=above, below=below)
+    if not body:
+        assert low == high
+        assert above or below
+        return
+    matcher = Matcher(read_gbnf(f"root ::= {body}"))
+    near = [x + d for x in (low, high) if x is not None for d in (Decimal(0), Decimal("0.001"), Decimal("-0.001"))]
+    for value in [*values, *near]:
+        text = format(value.normalize() if value else Decimal(0), "f")
+        inside = (low is None or (value > low if above else value >= low)) and (high is None or (value < high if below else value <= high))
+        assert (first_error(matcher, text) is None) == inside, text
+
+
+EXPRESSIONS = [
+    r"a*b+c?",
+    r"(ab|c)*d",
+    r"[a-c]{2,3}x{2}",
+    r"\d+\.\d{2}",
+    r"[^a-z]\w",
+    r"(?:a|b)(c|d)?",
+    r"a{0,2}|b",
+    r"\x61\u0062",
+    r"[\]\-a]+",
+    r"(a?b?)*c",
+    r"a.c",
+    r"()a",
+    r"[\s]a",
+]
+
+
+@pytest.mark.parametrize("pattern", EXPRESSIONS)
+def test_expressions_are_pythons(pattern):
+    """As a whole, and where they may stand anywhere."""
+    draw = random.Random(pattern)
+    whole = Grammar.from_regex(pattern)
+    anywhere = Grammar.from_json_schema({"type": "string", "pattern": pattern})
+    for _ in range(300):
+        text = "".join(draw.choices("abcdxz.-]0123 _A\n", k=draw.randrange(6)))
+        assert whole.accepts(text) == (re.fullmatch(pattern, text) is not None), text
+        assert anywhere.accepts(json.dumps(text)) == (re.search(pattern, text) is not None), text
+    for text in texts(whole, 10):
+        assert re.fullmatch(pattern, text)
+
+
+@pytest.mark.parametrize("pattern", ["(", "a)", "[a", "*a", "a{3,1}", "(?=a)", "(?P<a>b)(?P=a)", r"\1", r"\b", "a\\", "[z-a]", r"\xg0", "a^b", "a$b"])
+def test_bad_expressions_say_where(pattern):
+    with pytest.raises(RegexError, match="at character"):
+        Grammar.from_regex(pattern)
+
+
+def test_choices():
+    assert Grammar.from_choices(['a "quoted"', "b\nc"]).accepts("b\nc")
+    with pytest.raises(GrammarError, match="expected a list of texts"):
+        Grammar.from_choices("abc")
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Point(TypedDict):
+    x: float
+    y: float
+
+
+@dataclasses.dataclass
+class Node:
+    colour: Colour
+    at: Point
+    sizes: tuple[int, int]
+    kind: Literal["a", 1, None]
+    names: dict[str, bool]
+    children: list[Node]
+    note: str | None = None
+
+
+def test_types_are_schemas():
+    schema = schema_of(Node)
+    good = {"colour": "red", "at": {"x": 1.5, "y": 2}, "sizes": [1, 2], "kind": None, "names": {"z": True}, "children": []}
+    good["children"] = [dict(good)]
+    jsonschema.validate(good, schema)
+    grammar = Grammar.from_json_schema(Node)
+    assert grammar.accepts(json.dumps(good))
+    assert not grammar.accepts(json.dumps({**good, "colour": "green"}))
+    assert not grammar.accepts(json.dumps({k: v for k, v in good.items() if k != "sizes"}))
+    with pytest.raises(SchemaError, match="no JSON schema for"):
+        schema_of(complex)
+
+
+class Pydantic:
+    """What a pydantic model looks like from here."""
+
+    @staticmethod
+    def model_json_schema() -> dict[str, Any]:
+        return {
+            "$defs": {"In": {"properties": {"v": {"type": "integer"}}, "required": ["v"], "title": "In", "type": "object"}},
+            "properties": {"i": {"$ref": "#/$defs/In"}},
+            "required": ["i"],
+            "title": "Out",
+            "type": "object",
+        }
+
+
+def test_pydantic_models():
+    assert Grammar.from_json_schema(Pydantic).accepts('{"i": {"v": 3}}')
