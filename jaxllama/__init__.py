@@ -33,6 +33,7 @@ from .evaluate import importance_matrix, perplexity
 from .formats.gguf import GGUFError, open_gguf, parse_overrides
 from .formats.importance import ImportanceMatrix, read_importance, write_importance
 from .grammar import Grammar, GrammarError, RegexError, SchemaError
+from .grammar.tokens import TokenGrammar
 from .hub import embedded_model
 from .models import Config, DecodeState, forward, init_state, load_params, read_config
 from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, to_blocks
@@ -57,6 +58,7 @@ __all__ = [
     "Sampling",
     "SchemaError",
     "SessionError",
+    "TokenGrammar",
     "Tokenizer",
     "decode_loop",
     "dequantize",

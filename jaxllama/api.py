@@ -18,6 +18,7 @@ from .decode import Grammars, Programs, Sampling, Session, Stop, Timings, Tokens
 from .decode.shapes import bucket_for, padded_chunks
 from .formats.gguf import Field, GGUFFile, open_gguf
 from .grammar import Grammar
+from .grammar.tokens import TokenGrammar
 from .grammar.trie import build_trie
 from .hub import find_model
 from .models import Config, DecodeState, Params, forward, hidden, init_state, load_packed, read_config
@@ -279,6 +280,10 @@ class Model:
     def grammar(self, **constraints: Any) -> Grammar | None:
         """The grammar of a request; see `jaxllama.request.grammar_for`."""
         return grammar_for(self.tokenizer, **constraints)
+
+    def follow(self, grammar: Grammar) -> TokenGrammar:
+        """A grammar over this model's tokens, for looking at: `start`, `mask(place)`, `advance(place, token)` are functions of values."""
+        return TokenGrammar(grammar, self.grammars.tables.trie)
 
     def prefill(self, prompts: Sequence[Prompt], *, kept: Session | None = None) -> Session:
         """Read prompts, one a slot; the session has the state and the logits after each prompt.

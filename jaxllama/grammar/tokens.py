@@ -25,6 +25,10 @@ class TokenGrammar:
     """
 
     def __init__(self, grammar: Grammar, trie: Trie):
+        """
+        Args:
+            trie: the vocabulary; `Model.follow` gives its model's.
+        """
         self.grammar = grammar
         self.tables = Tables(trie)
         try:
