@@ -251,8 +251,8 @@ def sample(
             tries, found = state
             return tries + 1, _where(found.enough & (tries > 0), found, attempt(tries > 0))
 
-        shapes = jax.eval_shape(lambda: attempt(jnp.asarray(False)))
-        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        flat, several = jnp.zeros(slots), jnp.zeros((slots, reported))
+        nothing = _Drawn(flat.astype(jnp.int32), flat, flat, flat > 0, several.astype(jnp.int32), several)
         return jax.lax.while_loop(lambda s: (s[0] < 2) & ~s[1].enough.all(), again, (jnp.int32(0), nothing))[1]
 
     if kernels_run():
