@@ -4,42 +4,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-JSON = r"""
-root   ::= ws value ws
-value  ::= object | array | string | number | "true" | "false" | "null"
-object ::= "{" ws (member ("," ws member)*)? "}"   # the space after a value belongs to the member
-member ::= string ws ":" ws value ws
-array  ::= "[" ws (value ws ("," ws value ws)*)? "]"
-string ::= "\"" ([^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}))* "\""
-number ::= "-"? ("0" | [1-9] [0-9]*) ("." [0-9]+)? ([eE] [-+]? [0-9]+)?
-ws     ::= [ \t\r\n]*
-"""
-ARITHMETIC = """
-root ::= line+
-line ::= sum "=" " "? sum "\\n"
-sum  ::= term ([-+] term)*
-term ::= factor ([*/] factor)*
-factor ::= [0-9]+ | "(" sum ")"
-"""
-LIST = 'root ::= item{2,4}\nitem ::= "- " [^\\r\\n]+ "\\n"\n'
-CHESS = r"""
-root ::= (move-number ". " move " " move? "\n"){1,3}
-move-number ::= [1-9] [0-9]?
-move ::= (piece | pawn | "O-O" "-O"?) [+#]?
-piece ::= [NBKQR] [a-h]? [1-8]? "x"? square
-pawn ::= ([a-h] "x")? square ("=" [NBQR])?
-square ::= [a-h] [1-8]
-"""
-PROGRAM = r"""
-root ::= statement+
-statement ::= (name " = " expression | "print(" expression ")" | "if " expression ":" block) "\n"
-block ::= "\n  " (name " = " expression)
-expression ::= operand (" " [-+*/<>] " " operand)*
-operand ::= name | [0-9]{1,6} | "(" expression ")"
-name ::= [a-z_] [a-z_0-9]{0,20}
-"""
+FOLDER = Path(__file__).parents[2] / "examples" / "grammars"
+JSON, ARITHMETIC, LIST, CHESS, PROGRAM = ((FOLDER / f"{name}.gbnf").read_text() for name in ("json", "arithmetic", "list", "chess", "program"))
 
 GBNF: dict[str, str] = {
     "json": JSON,
