@@ -1,6 +1,6 @@
 """What sampling costs a token, for a vocabulary of some size, inside a compiled loop.
 
-    python benchmarks/sampling.py [--vocab 128256]
+python benchmarks/sampling.py [--vocab 128256]
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from jaxllama.kernels.assemble import kernels_run
 from . import logits_kernel, samplers
 from .candidates import NARROW, WIDE, Candidates, argmax, first_candidates, resorted, running_sum, top
 from .constraint import Constraint, masked
-from .history import History, dry_on
+from .history import History, bit, dry_on
 from .sampling import Chain, Custom, Sampling
 from .words import Words
 
@@ -38,6 +38,7 @@ class Choice:
         logprobs: f32[B], under the whole distribution, before anything changed it.
         likely, likely_logprobs: int32[B, N], f32[B, N]: the most likely tokens, before the samplers or after them; N is 0 where nobody asked.
         enough: bool[B], false where a sampler would have had to see more of the vocabulary: nothing else means anything there, and nothing was learned.
+        allowed: bool[B], false where the slot's grammar does not allow the token: biases and samplers have left none that it does.
     """
 
     tokens: jax.Array
@@ -45,6 +46,7 @@ class Choice:
     likely: jax.Array
     likely_logprobs: jax.Array
     enough: jax.Array
+    allowed: jax.Array
 
 
 class _Chain:
@@ -273,7 +275,10 @@ def sample(
     if report == "before":
         logs, likely = top(logits, reported)
         logs -= total[:, None]
-    choice = Choice(found.tokens, jnp.take_along_axis(logits, found.tokens[:, None], axis=1)[:, 0] - total, likely, logs, found.enough)
+    allowed = jnp.ones(slots, bool)
+    if constraint is not None:  # where all that the grammar allows is forbidden, the token is one of those, or any
+        allowed = bit(constraint.mask, found.tokens) & (jnp.take_along_axis(chain.given, found.tokens[:, None], axis=1)[:, 0] > -jnp.inf)
+    choice = Choice(found.tokens, jnp.take_along_axis(logits, found.tokens[:, None], axis=1)[:, 0] - total, likely, logs, found.enough, allowed)
     surprise = history.surprise - p.mirostat_eta * (-jnp.log2(found.probabilities) - p.mirostat_tau)
     history = replace(history, surprise=jnp.where((p.mirostat > 0) & found.enough, surprise, history.surprise))
     if "adaptive_p" in p.chain:

@@ -114,6 +114,11 @@ class Running:
         """The tables on the device, as they are now."""
         return self._grammars.device
 
+    @property
+    def outdated(self) -> bool:
+        """Whether another generation has emptied the tables: the places mean nothing then until `settle` has found them again."""
+        return self._grammars.tables is not self._made_for
+
     def take(self, slot: int, tokens: Sequence[int]) -> None:
         """Note the tokens that a slot has written."""
         self._slots[slot].tokens += tokens
@@ -127,7 +132,7 @@ class Running:
         begun, grammars = time.perf_counter(), self._grammars
         asked = False
         for attempt in range(64):
-            if grammars.tables is not self._made_for:  # somebody else filled the tables and emptied them
+            if self.outdated:
                 self._begin_again()
             grammars._send()
             if attempt or self._stale:
@@ -203,6 +208,8 @@ class Running:
                 if found is None:
                     raise GrammarError(f"token {token} is not what the grammar allows after {len(slot.tokens)} tokens")
                 place = found
+            if len(place.frames) > DEPTH:
+                raise TooManyStates(f"rules are nested more than {DEPTH} deep")
             return place
         except StatesFull:
             if number not in self._emptied:

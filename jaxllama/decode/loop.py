@@ -27,7 +27,7 @@ class Stop(IntEnum):
     END = 1  # the model chose a token that ends the generation
     LIMIT = 2  # as many tokens as were asked for
     CONTEXT = 3  # no room for another token
-    GRAMMAR = 4  # a dead end: the grammar allows nothing more, and the text may not end
+    GRAMMAR = 4  # a dead end: the grammar allows nothing more, and the text may not end; or all that it allows is forbidden
 
 
 @flax.struct.dataclass
@@ -89,11 +89,13 @@ def choose(
     running = run.reason == Stop.RUNNING
     unsampled = (running & ~choice.enough).any()
     running &= ~unsampled
+    stuck = running & ~choice.allowed
+    running &= ~stuck
     remaining = run.remaining - running.astype(jnp.int32)
     reason = jnp.where(state.positions >= state.n_ctx, Stop.CONTEXT, Stop.RUNNING)
     reason = jnp.where(remaining <= 0, Stop.LIMIT, reason)
     reason = jnp.where(words.end[choice.tokens], Stop.END, reason)
-    reason = jnp.where(running, reason, run.reason)
+    reason = jnp.where(stuck, Stop.GRAMMAR, jnp.where(running, reason, run.reason))
     constraint = run.constraint
     if constraint is not None:
         assert tables is not None
@@ -153,7 +155,7 @@ def decode_loop(
         emitted = Emitted(
             emitted.tokens.at[:, i].set(run.token),
             emitted.logprobs.at[:, i].set(choice.logprobs),
-            emitted.counts + (running & ~run.unsampled).astype(jnp.int32),
+            emitted.counts + (running & ~run.unsampled & choice.allowed).astype(jnp.int32),
             emitted.likely.at[:, i].set(choice.likely),
             emitted.likely_logprobs.at[:, i].set(choice.likely_logprobs),
         )

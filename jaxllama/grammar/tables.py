@@ -16,7 +16,7 @@ from .automaton import MOST_PUSHES, NO_LIMIT, Automaton, Effect, States, TooMany
 from .nodes import TokenId
 from .rows import WHOLE, RowMaker
 from .trie import Trie
-from .walk import Place, advanced
+from .walk import Place, Unsafe, advanced
 
 MOST_STATES = 8192
 MOST_AHEAD = 24  # tokens of a place behind which it is worth looking ahead
@@ -151,18 +151,20 @@ class Tables:
     def prepare_ahead(self, place: Place, seconds: float) -> None:
         """Make also what comes after a place where only a few tokens are possible, as in the middle of a key, as far as it goes in a time."""
         until, waiting, seen = time.perf_counter() + seconds, deque([place]), {place.state}
-        while waiting and time.perf_counter() < until:
-            place = waiting.popleft()
-            if not self.known(place.state):
+        try:
+            while waiting and time.perf_counter() < until:
+                place = waiting.popleft()
                 self.prepare(place)
-            entries = self.entries(place.state)
-            if len(entries) > MOST_AHEAD or self.bits(place.state).any():
-                continue
-            for token, offset, _ in entries:
-                following = advanced(self.states, place, self.trie.piece(token)) if offset == ALWAYS else None
-                if following is not None and following.state not in seen:
-                    seen.add(following.state)
-                    waiting.append(following)
+                entries = self.entries(place.state)
+                if len(entries) > MOST_AHEAD or self.bits(place.state).any():
+                    continue
+                for token, offset, _ in entries:
+                    following = advanced(self.states, place, self.trie.piece(token)) if offset == ALWAYS else None
+                    if following is not None and following.state not in seen:
+                        seen.add(following.state)
+                        waiting.append(following)
+        except (Unsafe, TooManyStates, TablesFull):
+            return  # whoever comes to that place will be told
 
     def _make(self, state: int) -> None:
         owner = self.states.owners[state]
@@ -174,7 +176,7 @@ class Tables:
         allowed, needs = row.allowed, row.needs
         first_special = len(self._special)
         if tokens := owner.tokens(state):
-            allowed, needs = self._with_tokens(owner, state, tokens, allowed)
+            allowed, needs = self._with_tokens(owner, state, tokens, allowed, set(row.open.tolist()))
         counted = self.states.limits[state] < NO_LIMIT and len(needs) > 0 and int(needs.max()) > 0
         entries = [(int(t), int(o), int(i)) for t, o, i in zip(row.open, row.offsets, row.items, strict=True)]
         if len(allowed) <= FEW:
@@ -194,9 +196,13 @@ class Tables:
         self._listed += entries
         self._changed.add(state)
 
-    def _with_tokens(self, owner: Automaton, state: int, tokens: list[tuple[TokenId, int]], allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _with_tokens(
+        self, owner: Automaton, state: int, tokens: list[tuple[TokenId, int]], allowed: np.ndarray, beyond: set[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Take the tokens as such that a state takes as such: what they do, together with what their text does, is noted for each of them."""
         texts = set(allowed.tolist())
+        if {node.id for node, _ in tokens} & beyond or (beyond and any(node.negated for node, _ in tokens)):
+            raise TooManyStates("a token can be read as itself and as a text that leaves its rule")
         named = {node.id for node, _ in tokens}
         rest = [stack for node, stack in tokens if node.negated]
         if rest:

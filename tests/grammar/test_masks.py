@@ -225,6 +225,35 @@ def test_a_dead_end_has_its_own_reason(story_model):
     assert len(both[1].tokens) == 5
 
 
+def test_what_a_grammar_allows_may_be_forbidden(story_model):
+    """Where biases leave nothing that the grammar allows, the text ends; nothing else is written."""
+    for _ in range(2):
+        result = story_model.generate("Once", grammar='root ::= "ab"', n_predict=9, seed=1, ignore_eos=True)
+        assert (result.text, result.reason) == ("ab", "grammar")
+    letters = [t for t in range(len(story_model.tokenizer)) if story_model.tokenizer.piece(t, special=True)[:1] == b"a"]
+    result = story_model.generate("Once", grammar='root ::= "ab"', n_predict=9, logit_bias=dict.fromkeys(letters, False))
+    assert (result.text, result.tokens, result.reason) == ("", [], "grammar")
+
+
+def test_generations_side_by_side(monkeypatch):
+    """Two streams of one model in turns, while the tables are emptied under them."""
+    model = jaxllama.load(n_ctx=256)
+    wanted = [model.generate("Once", grammar=ALL[name], n_predict=40, seed=2).tokens for name in ("program", "json")]
+    streams = [model.stream("Once", grammar=ALL[name], n_predict=40, seed=2) for name in ("program", "json")]
+    found: list[list[int]] = [[], []]
+    open_streams = [0, 1]
+    while open_streams:
+        for n in list(open_streams):
+            piece = next(streams[n], None)
+            if piece is None:
+                open_streams.remove(n)
+            elif piece.token is not None:
+                found[n].append(piece.token)
+            if len(found[n]) % 7 == 3:
+                model.grammars.forget()
+    assert found == wanted
+
+
 def test_a_slot_with_a_grammar_does_not_change_the_others(story_model):
     alone = story_model.generate("Once upon a time", n_predict=30, seed=5)
     batch = story_model.generate(["Once upon a time", "x"], n_predict=30, seed=[5, 6], grammar=[None, ALL["json"]])
