@@ -214,8 +214,9 @@ def mirostat(c: Candidates, p: Sampling, history: History, n_vocab: int) -> Cand
     count = min(MIROSTAT_TOKENS, probabilities.shape[1])
     number = jnp.arange(1.0, count)[None]
     steps = jnp.log((number + 1) / number)
-    falls = jnp.log(probabilities[:, : count - 1] / probabilities[:, 1:count])
-    s = (steps * falls).sum(-1) / (steps**2).sum(-1)
+    possible = probabilities[:, 1:count] > 0  # what a grammar or a bias forbids says nothing about how probabilities fall
+    falls = jnp.log(probabilities[:, : count - 1]) - jnp.log(jnp.where(possible, probabilities[:, 1:count], 1.0))
+    s = jnp.where(possible, steps * falls, 0.0).sum(-1) / jnp.where(possible, steps**2, 0.0).sum(-1)
     epsilon = s - 1
     k = ((epsilon * 2.0**history.surprise) / (1 - n_vocab ** (-epsilon))) ** (1 / s)
     k = jnp.maximum(jnp.nan_to_num(k, nan=1.0, posinf=2.0**30).astype(jnp.int32), 1)

@@ -174,7 +174,8 @@ class Reference:
         m = min(100, len(self.c))
         i = np.arange(m - 1)
         with np.errstate(all="ignore"):
-            steps, falls = np.log((i + 2) / (i + 1)), np.log(probabilities[: m - 1] / probabilities[1:m])
+            possible = probabilities[1:m] > 0
+            steps, falls = np.log((i + 2) / (i + 1))[possible], np.log(probabilities[: m - 1] / probabilities[1:m])[possible]
             s = (steps * falls).sum() / (steps**2).sum()
             k = (((s - 1) * 2**self.mu) / (1 - float(self.n_vocab) ** -(s - 1))) ** (1 / s)
         self.c = self.c[: max(int(min(np.nan_to_num(k, nan=1.0), 1e9)), 1)]

@@ -15,7 +15,10 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 
-from jaxllama.decode import logits_kernel
+from jaxllama.decode import follow_kernel, logits_kernel
+from jaxllama.decode.verdicts import GOING, LOCAL
+from jaxllama.grammar.automaton import MOST_PUSHES
+from jaxllama.grammar.tables import ACCEPTS, LIMIT
 from jaxllama.kernels import assemble
 from jaxllama.kernels.frame import Kernel
 from jaxllama.layers import attention_kernel
@@ -174,6 +177,20 @@ def main() -> None:
         ]
         scratch = np.zeros(slots * kv_heads * -(-rows // chunk) * chunk * stretches * attention_kernel.state_size(head), np.float32)
         check(f"attention_{head}_{stretches}", kernel, operands, [np.zeros_like(operands[0]), scratch])
+
+    for room in (1, 8):  # frames beneath
+        info = np.zeros((4, 11), np.int32)
+        info[:, ACCEPTS], info[:, LIMIT] = 1, 100
+        steps = rng.integers(-1, 3, (4, 256)).astype(np.int32)
+        effects = np.zeros((3, 4 + MOST_PUSHES), np.int32)
+        effects[1, :5] = 1, 0, 0, 1, 4
+        effects[2, :3] = 2, 1, 1
+        text = rng.integers(0, 256, 64).astype(np.uint8)
+        frames, counts = (rng.integers(0, 6, (2, room)).astype(np.int32) for _ in range(2))
+        starts = rng.integers(0, 40, (2, 5)).astype(np.int32)
+        lanes = [starts, starts + 24, np.zeros_like(starts), np.zeros_like(starts), np.full_like(starts, room), np.full_like(starts, GOING)]
+        results = [np.zeros_like(starts) for _ in range(5)] + [np.zeros((2, 5, LOCAL), np.int32) for _ in range(2)]
+        check(f"follow_{room}", follow_kernel.kernel(), [info, steps, effects, text, frames, counts, *lanes], results)
 
 
 def overrun() -> None:
