@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -191,7 +191,7 @@ class Model:
         *,
         n_predict: int = 128,
         stop: Sequence[str] = (),
-        shown: Container[int] = (),
+        shown: Collection[int] = (),
         kept: Kept | None = None,
         begun: str | bytes = "",
         **options: Any,
@@ -207,7 +207,8 @@ class Model:
             kept: what generations leave behind for each other: where a prompt begins like the one before and its answer, only what is new is read.
             **options: sampling parameters, under the names of llama.cpp's server and with its defaults (`temperature`, `top_k`, `top_p`, `min_p`, `seed`,
                 `samplers`, `logit_bias`, ...; see `Sampling` and `jaxllama.request.sampling_for`); one of `grammar` (GBNF or a `Grammar`), `json_schema` (a
-                dictionary or a type), `regex`, `choice` and `response_format`; `n_probs` and `post_sampling_probs`.
+                dictionary or a type), `regex`, `choice` and `response_format`, with `grammar_lazy` and `grammar_triggers`; `n_probs` and
+                `post_sampling_probs`; `preserved_tokens`, texts of special tokens that the text shows.
 
         Yields:
             Pieces whose texts concatenate to the continuation; the last one has a reason and timings.
@@ -301,7 +302,7 @@ class Model:
         n_predict: int,
         stop: Sequence[str],
         options: Mapping[str, Any],
-        shown: Container[int] = (),
+        shown: Collection[int] = (),
         kept: Kept | None = None,
         begun: bytes = b"",
     ) -> Iterator[tuple[int, Piece]]:
@@ -309,6 +310,7 @@ class Model:
             raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
         rest = dict(options)
         n_probs, after = rest.pop("n_probs", 0) or 0, rest.pop("post_sampling_probs", False)
+        preserved = rest.pop("preserved_tokens", None) or ()
         constraints = {name: rest.pop(name) for name in CONSTRAINTS if name in rest}
         sampling = self.sampling(len(prompts), **rest)
         given = constraints.pop("grammar", None)
@@ -318,7 +320,8 @@ class Model:
         wanted = [self.grammar(grammar=g, **constraints) for g in each]
         running = self.grammars.start(wanted, [begun] * len(prompts)) if any(g is not None for g in wanted) else None
         session = self.prefill(prompts, kept=kept.take() if kept is not None else None)
-        writers = [_Writer(self.tokenizer, stop, shown, n_probs) for _ in prompts]
+        visible = frozenset(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
+        writers = [_Writer(self.tokenizer, stop, visible, n_probs) for _ in prompts]
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
         words = self.words_for_infill if "infill" in sampling.chain else self.words
         report = ("after" if after else "before") if n_probs else ""
@@ -359,7 +362,7 @@ class Kept:
 class _Writer:
     """Turns one slot's tokens into pieces."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], shown: Container[int] = (), n_probs: int = 0):
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], shown: Collection[int] = (), n_probs: int = 0):
         self.decoder, self.stops = tokenizer.stream(shown=shown), StopFinder(stop)
         self.finished, self._n_probs = False, n_probs
 

@@ -114,7 +114,9 @@ def test_tokens_in_grammars(model):
     assert bits[model.tokenizer.encode("a", add_special=False)[-1]]
     result = model.generate("x", grammar=model.grammar(grammar='root ::= "a" <|im_start|> "b"'), n_predict=5)
     assert [start] == [t for t in result.tokens if t == start]
-    assert result.reason == "end"
+    assert (result.text, result.reason) == ("ab", "end")
+    shown = model.generate("x", grammar=model.grammar(grammar='root ::= "a" <|im_start|> "b"'), n_predict=5, preserved_tokens=["<|im_start|>"])
+    assert shown.text == "a<|im_start|>b"
 
 
 def test_llama_cpp_pythons_names():
