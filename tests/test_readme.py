@@ -12,12 +12,12 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_there_are_snippets():
-    assert len(SNIPPETS) == 4
+    assert len(SNIPPETS) == 5
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
 def test_snippet(number, capsys):
-    exec(compile(SNIPPETS[number], f"README.md snippet {number}", "exec"), {})
+    exec(compile(SNIPPETS[number], f"README.md snippet {number}", "exec", dont_inherit=True), {})
     assert capsys.readouterr().out.strip()
 
 

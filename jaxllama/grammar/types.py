@@ -85,7 +85,10 @@ class _Types:
         if kind not in self._names:
             name = self._names[kind] = kind.__name__ if kind.__name__ not in self._definitions else f"{kind.__name__}_{len(self._definitions)}"
             self._definitions[name] = {}
-            hints = typing.get_type_hints(kind)
+            try:
+                hints = typing.get_type_hints(kind)
+            except NameError as error:
+                raise SchemaError(f"the types of {kind.__name__}'s fields cannot be found where it is defined: {error}") from None
             if dataclasses.is_dataclass(kind):
                 fields = [f for f in dataclasses.fields(kind) if f.init]
                 required = [f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
