@@ -134,7 +134,11 @@ class Running:
         for attempt in range(64):
             if self.outdated:
                 self._begin_again()
-            grammars._send()
+            try:
+                grammars._send()
+            except TablesFull:
+                grammars.forget()
+                continue
             if attempt or self._stale:
                 self.constraint = grammars._programs(jit_refresh, grammars.device, self.constraint)
                 self._stale = False
