@@ -76,7 +76,7 @@ def test_kernels_stay_within_their_buffers():
     script = [sys.executable, str(Path(__file__).with_name("guarded.py"))]
     done = subprocess.run(script, capture_output=True, text=True)
     assert done.returncode == 0, f"after {done.stdout.splitlines()[-1:]}: {done.stderr}"
-    assert len(done.stdout.splitlines()) == 3 * len(KERNEL_FORMATS) + 4 + 9 + 3 + 4
+    assert len(done.stdout.splitlines()) == 3 * len(KERNEL_FORMATS) + 4 + 9 + 3 + 4 + 2
     assert subprocess.run([*script, "--overrun"], capture_output=True).returncode < 0, "the guards do not work"
 
 
