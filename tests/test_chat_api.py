@@ -279,8 +279,8 @@ def test_chat_when_piped(monkeypatch, capsys, tmp_path):
     messages = json.loads(saved.read_text())
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "user", "assistant"]
     assert (messages[1]["content"], messages[3]["content"]) == ("two\nlines", "one\nmore")
-    assert "there are /clear" in err
-    assert "no message to answer again" in err
+    assert "commands: /clear, /regen, /system TEXT, /save FILE, /exit" in err
+    assert "/regen: there is no answer to regenerate" in err
 
 
 def test_chat_for_one_turn(monkeypatch, capsys):

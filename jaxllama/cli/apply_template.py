@@ -1,4 +1,4 @@
-"""`jaxllama apply-template`: the prompt that messages become, and what answers to it look like."""
+"""`jaxllama apply-template`: print the prompt that the chat template makes of messages and tools."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from typing import Any
 
 from . import flags
 from .loading import chat_template, model_path, template_variables
+from .options import add_options
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("apply-template", help="show the prompt that messages become", description=__doc__, allow_abbrev=False)
-    flags.add_options(parser, flags.MODEL, flags.CHAT)
-    parser.add_argument("messages", nargs="?", help="JSON file with a list of messages, or with an object of messages, tools and tool_choice; - for stdin")
-    parser.add_argument("-p", "--prompt", metavar="PROMPT", help="one message of the user, instead of a file")
-    parser.add_argument("--no-generation-prompt", action="store_true", help="do not end with the beginning of an answer")
-    parser.add_argument("--continue", dest="continued", action="store_true", help="end inside the last message, an assistant's")
-    parser.add_argument("--ids", action="store_true", help="show token ids instead of text")
-    parser.add_argument("--syntax", action="store_true", help="show what answers look like: markers of reasoning and of calls")
-    parser.add_argument("--grammar", action="store_true", help="show the grammar that the choice of tools implies")
+    parser = commands.add_parser("apply-template", help="print the prompt that the chat template makes of messages", description=__doc__, allow_abbrev=False)
+    add_options(parser, flags.MODEL, flags.CHAT)
+    parser.add_argument("messages", nargs="?", help="JSON file with a list of messages, or an object with messages, tools and tool_choice; - for stdin")
+    parser.add_argument("-p", "--prompt", metavar="PROMPT", help="a single user message, instead of a file")
+    parser.add_argument("--no-generation-prompt", action="store_true", help="do not add the start of the assistant's answer")
+    parser.add_argument(
+        "--continue", dest="continued", action="store_true", help="leave the last message, an assistant's, open, so that the model continues it"
+    )
+    parser.add_argument("--ids", action="store_true", help="print token ids instead of text")
+    parser.add_argument("--syntax", action="store_true", help="also print the markers of reasoning and tool calls that answers are parsed by, as JSON")
+    parser.add_argument("--grammar", action="store_true", help="also print the GBNF grammar that tools and tool_choice imply")
     parser.set_defaults(run=run)
 
 
 def _request(args: argparse.Namespace) -> dict[str, Any]:
     if (args.prompt is None) == (args.messages is None):
-        raise ValueError("apply-template: expected a file of messages, or -p PROMPT")
+        raise ValueError("apply-template: expected a JSON file of messages or -p PROMPT, one of the two")
     if args.prompt is not None:
         found: Any = [{"role": "user", "content": args.prompt}]
     else:
@@ -35,7 +38,7 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
         try:
             found = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{args.messages}: expected JSON, {error}") from None
+            raise ValueError(f"{args.messages}: expected JSON: {error}") from None
     request = found if isinstance(found, dict) else {"messages": found}
     if args.system:
         request["messages"] = [{"role": "system", "content": args.system}, *request.get("messages", [])]
@@ -71,5 +74,5 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(asdict(prompt.syntax), ensure_ascii=False, indent=2))
     if args.grammar:
         grammar = prompt.grammar()
-        print(grammar.text if grammar else "(the answer is free)")
+        print(grammar.text if grammar else "(no grammar: the answer is unconstrained)")
     return 0

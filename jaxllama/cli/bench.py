@@ -1,4 +1,7 @@
-"""`jaxllama bench`: tokens a second, in llama-bench's tables."""
+"""`jaxllama bench`: measure prefill and decode speed, with llama-bench's tests and tables.
+
+Options that take N,... accept lists (1,2,8) and ranges (1-4, 128-512+128, 1-64*2).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from rich.console import Console
 
 from . import flags
 from .loading import load_model
+from .options import Group, Option, add_options
 
 if TYPE_CHECKING:
     from jaxllama import Model
@@ -42,7 +46,7 @@ def numbers(text: str) -> list[int]:
                 step = _count(by)
         value, end = _count(first), _count(last)
         if step < 1 or ("*" in rest and (step < 2 or value < 1)):
-            raise ValueError(f"'{part}' never ends")
+            raise ValueError(f"the range '{part}' never ends: its step must be 1 or more, its factor 2 or more")
         while value <= end:
             found.append(value)
             value = value * step if "*" in rest else value + step
@@ -55,21 +59,24 @@ def _count(text: str) -> int:
     return int(text)
 
 
-BENCH = (
-    flags.Option(("-p", "--n-prompt"), "prompts", "tokens to read; 0: none", numbers, [512], metavar="N,..."),
-    flags.Option(("-n", "--n-gen"), "generated", "tokens to write; 0: none", numbers, [128], metavar="N,..."),
-    flags.Option(("-d", "--n-depth"), "depths", "tokens in the cache before", numbers, [0], metavar="N,..."),
-    flags.Option(("-r", "--repetitions"), "repeats", "runs of each test", int, 5),
-    flags.Option(("-o", "--output"), "output", "md, csv, json, jsonl or sql", default="md", metavar="FORMAT"),
-    flags.Option(("--no-warmup",), "no_warmup", "count the first run too", bool, False),
+BENCH = Group(
+    "tests",
+    Option(("-p", "--n-prompt"), "prompts", "prompt tokens of the prefill tests (pp); 0: none", numbers, [512], metavar="N,..."),
+    Option(("-n", "--n-gen"), "generated", "tokens to generate in the decode tests (tg); 0: none", numbers, [128], metavar="N,..."),
+    Option(("-d", "--n-depth"), "depths", "tokens in the KV cache before the test", numbers, [0], metavar="N,..."),
+    Option(("-r", "--repetitions"), "repeats", "number of times each test is run", int, 5),
+    Option(("-o", "--output"), "output", "output format: md, csv, json, jsonl or sql", default="md", metavar="FORMAT"),
+    Option(("--no-warmup",), "no_warmup", "skip the untimed warmup run", bool, False),
 )
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("bench", help="measure tokens a second", description=__doc__, allow_abbrev=False)
-    parser.add_argument("-pg", action="append", default=[], metavar="PP,TG", help="read PP tokens and then write TG, timed together; may be repeated")
-    context = tuple(option for option in flags.CONTEXT if option.to != "n_ctx")
-    flags.add_options(parser, flags.MODEL, BENCH, context, flags.COMPILE)
+    parser = commands.add_parser("bench", help="measure prefill and decode speed", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "-pg", action="append", default=[], metavar="PP,TG", help="a test of PP prompt tokens and TG generated ones, timed together; may be repeated"
+    )
+    context = Group(flags.CONTEXT.title, *(option for option in flags.CONTEXT if option.to != "n_ctx"))
+    add_options(parser, flags.MODEL, BENCH, context, flags.COMPILE)
     parser.set_defaults(run=run)
 
 
@@ -85,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     shapes = [(p, 0) for p in args.prompts if p] + [(0, n) for n in args.generated if n] + [(pair[0], pair[1]) for pair in pairs]
     tests = [SpeedTest(p, n, depth) for p, n in shapes for depth in args.depths]
     if not tests:
-        raise ValueError("nothing to measure: -p, -n and -pg are all 0")
+        raise ValueError("there is no test to run: set -p, -n or -pg above 0")
     console = Console(stderr=True)
     model = load_model(args, console, n_ctx=max(t.room for t in tests))
     bandwidth, touched = memory_bandwidth(), weights_read(model)

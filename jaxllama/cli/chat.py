@@ -1,8 +1,14 @@
-"""`jaxllama chat`: talk to a model.
+"""`jaxllama chat`: chat with a model.
 
-Commands: /clear begins again, /regen answers the last message again, /system TEXT changes what the system says, /save FILE writes the conversation as
-JSON, /exit leaves. A line that ends with \\ goes on in the next; three quotation marks begin and end several lines.
-Ctrl-C stops an answer; at the prompt it leaves.
+Commands in the chat:
+  /clear         start a new conversation with the same system prompt
+  /regen         regenerate the last answer
+  /system TEXT   start a new conversation with another system prompt
+  /save FILE     save the messages as JSON
+  /exit          quit
+
+End a line with \\ to continue the message on the next line, or put three quotation marks before and after a message of several lines.
+Ctrl-C stops the answer; at the prompt it quits.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from rich.console import Console
 from . import flags
 from .interrupt import Interrupt
 from .loading import load_model, template_variables
+from .options import Group, add_options
 from .run import read_prompt, unescape, write
 from .sampling import constraints_of, sampling_of
 
@@ -29,9 +36,10 @@ _DIM, _PLAIN, _USER = "\x1b[2m", "\x1b[0m", "\x1b[1m"
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = commands.add_parser("chat", help="talk to a model", description=__doc__, allow_abbrev=False, formatter_class=formatter)
-    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CHAT, flags.CONTEXT, flags.SAMPLING, flags.GRAMMAR, flags.COMPILE)
-    parser.add_argument("-st", "--single-turn", action="store_true", help="answer the first message and leave")
+    parser = commands.add_parser("chat", help="chat with a model", description=__doc__, allow_abbrev=False, formatter_class=formatter)
+    add_options(parser, flags.MODEL, flags.PROMPT, flags.CHAT, flags.CONTEXT, flags.SAMPLING, flags.GRAMMAR, flags.COMPILE)
+    add_options(parser, Group("options of `jaxllama run` that chat accepts and ignores", *flags.OUTPUT))
+    parser.add_argument("-st", "--single-turn", action="store_true", help="answer one message, then exit")
     parser.set_defaults(run=run)
 
 
@@ -47,7 +55,7 @@ class Conversation:
         self.system(system)
 
     def system(self, text: str | None) -> None:
-        """Begin again with other words of the system."""
+        """Start a new conversation with another system prompt."""
         self.messages = [{"role": "system", "content": text}] if text else []
 
     def clear(self) -> None:
@@ -63,7 +71,7 @@ class Conversation:
         while self.messages and self.messages[-1]["role"] == "assistant":
             self.messages.pop()
         if not self.messages or self.messages[-1]["role"] != "user":
-            raise ValueError("there is no message to answer again")
+            raise ValueError("/regen: there is no answer to regenerate")
         return self.answer()
 
     def answer(self) -> str:
@@ -82,8 +90,12 @@ class Conversation:
                         content, thinking = content + text, False
                     if choice["finish_reason"]:
                         timings = chunk["timings"]
-                        note = f"{timings['predicted_n']} tokens, {timings['predicted_per_second']:.1f} a second"
-                        note += "; the context is full, /clear begins again" if choice["finish_reason"] == "length" and self.options["max_tokens"] < 0 else ""
+                        note = f"{timings['predicted_n']} tokens, {timings['predicted_per_second']:.1f} tokens per second"
+                        note += (
+                            "; the context is full: /clear starts a new conversation, -c sets a larger context"
+                            if choice["finish_reason"] == "length" and self.options["max_tokens"] < 0
+                            else ""
+                        )
                     if interrupt.asked:
                         break
             except KeyboardInterrupt:
@@ -128,18 +140,18 @@ def command(conversation: Conversation, text: str) -> str | None:
         return None
     if name == "/clear":
         conversation.clear()
-        return "begun again"
+        return "new conversation"
     if name == "/regen":
         return conversation.again()
     if name == "/system":
         conversation.system(rest.strip() or None)
-        return "begun again, with other words of the system"
+        return "new conversation, with another system prompt" if rest.strip() else "new conversation, without a system prompt"
     if name == "/save":
         if not rest.strip():
-            return "/save: expected the name of a file"
+            return "/save: expected a file name"
         conversation.save(rest.strip())
-        return f"written to {rest.strip()}"
-    return "there are /clear, /regen, /system TEXT, /save FILE and /exit"
+        return f"conversation saved to {rest.strip()}"
+    return "commands: /clear, /regen, /system TEXT, /save FILE, /exit"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -162,7 +174,7 @@ def run(args: argparse.Namespace) -> int:
     first = read_prompt(args) if args.prompt is not None or args.file is not None else None
     tell = lambda text: console.print(text, style="dim", highlight=False, markup=False)  # noqa: E731
     if terminal:
-        tell(f"{model.name}. /help shows the commands.")
+        tell(f"{model.name}. /help lists the commands.")
         import readline  # noqa: F401  history and editing of lines
     while True:
         try:

@@ -1,4 +1,4 @@
-"""`jaxllama grammar`: look at grammars."""
+"""`jaxllama grammar`: check GBNF grammars and JSON schemas."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import argparse
 import sys
 from pathlib import Path
 
+_METHODS = {"states": "finite automaton", "stack": "automaton with a stack", "sets": "sets of stacks (exact, but slower)"}
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("grammar", help="check grammars", description=__doc__, allow_abbrev=False)
+    parser = commands.add_parser("grammar", help="check GBNF grammars and JSON schemas", description=__doc__, allow_abbrev=False)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    check = verbs.add_parser("check", help="check a grammar, and texts against it", allow_abbrev=False)
-    check.add_argument("grammar", metavar="FILE", help="GBNF, or with --json-schema a JSON schema")
-    check.add_argument("inputs", metavar="INPUT", nargs="*", help="files with texts; - for the standard input")
-    check.add_argument("-j", "--json-schema", action="store_true", help="the file is a JSON schema")
-    check.add_argument("--show", action="store_true", help="show the grammar that a schema becomes")
+    check = verbs.add_parser(
+        "check",
+        help="check a grammar, and whether texts match it",
+        description="Check a grammar, and whether texts match it. The exit status is 1 if the grammar is invalid or a text does not match.",
+        allow_abbrev=False,
+    )
+    check.add_argument("grammar", metavar="FILE", help="file with a GBNF grammar, or with --json-schema a JSON schema")
+    check.add_argument("inputs", metavar="INPUT", nargs="*", help="files with texts to match; - for stdin")
+    check.add_argument("-j", "--json-schema", action="store_true", help="FILE is a JSON schema")
+    check.add_argument("--show", action="store_true", help="print the GBNF grammar; with --json-schema, what the schema becomes")
     check.set_defaults(run=run)
 
 
@@ -31,9 +38,10 @@ def run(args: argparse.Namespace) -> int:
     except (GrammarError, SchemaError, json.JSONDecodeError) as error:
         raise ValueError(f"{args.grammar}: {error}") from None
     tier, states, effects = grammar.survey
-    print(
-        f"{args.grammar}: {len(grammar.rules)} rules\ntier: {tier}\ntables: {states}{'+' if states >= MOST_EXPLORED else ''} states, {effects} effects of bytes"
-    )
+    how, _, reason = tier.partition(": ")
+    print(f"{args.grammar}: valid, {len(grammar.rules)} rules")
+    print(f"decoding: {_METHODS[how]}{': ' + reason if reason else ''}")
+    print(f"automaton: {states}{' or more' if states >= MOST_EXPLORED else ''} states, {effects} kinds of transitions")
     if args.show:
         print(grammar.text)
     status = 0
@@ -45,5 +53,6 @@ def run(args: argparse.Namespace) -> int:
             continue
         status = 1
         line, column = given.count("\n", 0, at) + 1, at - given.rfind("\n", 0, at)
-        print(f"{name}: {'not finished' if at == len(given) else f'refused at line {line}, column {column}: {given[at : at + 20]!r}'}")
+        found = f"refused at line {line}, column {column}: {given[at : at + 20]!r}" if at < len(given) else "incomplete: the text ends before the grammar does"
+        print(f"{name}: {found}")
     return status

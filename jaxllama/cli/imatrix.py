@@ -1,4 +1,8 @@
-"""`jaxllama imatrix`: what every matrix of a model is multiplied with when it reads a text, so that quantizing spares what matters."""
+"""`jaxllama imatrix`: make an importance matrix from a text, for `jaxllama quantize --imatrix`.
+
+It holds the mean squared inputs of every weight matrix. Quantizing with it rounds the weights that matter most more accurately.
+Without a text, the files of --in-file are merged.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,27 @@ from jaxllama.formats.importance import ImportanceMatrix, read_importance, write
 
 from . import flags
 from .loading import load_model
-from .perplexity import TEXT, read_text
+from .options import Group, Option, add_options
+from .perplexity import CONTEXT, TEXT, read_text
 
-COLLECT = (
-    flags.Option(("-o", "--output", "--output-file"), "output", "the importance matrix to write", default="imatrix.gguf", metavar="FNAME"),
-    flags.Option(("--output-format",), "output_format", "gguf or dat (llama.cpp's older form)", default="gguf", metavar="FORMAT"),
-    flags.Option(("--process-output",), "process_output", "look at output.weight too", bool, False),
-    flags.Option(("--no-ppl",), "no_ppl", "do not measure the perplexity beside", bool, False),
-    flags.Option(("--chunk", "--from-chunk"), "skip", "windows at the beginning to leave out", int, 0),
-    flags.Option(("-ofreq", "--output-frequency"), "output_frequency", "write the result after every N windows", int, 10),
-    flags.Option(("--save-frequency",), "save_frequency", "keep a copy after every N windows; 0: never", int, 0),
-    flags.Option(("--parse-special",), "parse_special", "special tokens in the text count as such", bool, False),
-    flags.Option(("--show-statistics",), "show_statistics", "show what the matrix of --in-file says, and do nothing else", bool, False),
+COLLECT = Group(
+    "importance matrix",
+    Option(("-o", "--output", "--output-file"), "output", "file to write the importance matrix to", default="imatrix.gguf", metavar="FNAME"),
+    Option(("--output-format",), "output_format", "gguf, or dat for llama.cpp's older format", default="gguf", metavar="FORMAT"),
+    Option(("--process-output",), "process_output", "collect data for output.weight too", bool, False),
+    Option(("--no-ppl",), "no_ppl", "do not compute the perplexity of the text", bool, False),
+    Option(("--chunk", "--from-chunk"), "skip", "number of chunks to skip at the start of the text", int, 0),
+    Option(("-ofreq", "--output-frequency"), "output_frequency", "write the importance matrix after every N chunks", int, 10),
+    Option(("--save-frequency",), "save_frequency", "keep a copy, FNAME.at_N, after every N chunks; 0: never", int, 0),
+    Option(("--parse-special",), "parse_special", "parse special tokens (such as <s>) in the text", bool, False),
+    Option(("--show-statistics",), "show_statistics", "print statistics of the importance matrix of --in-file and exit", bool, False),
 )
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("imatrix", help="make, merge or look at an importance matrix", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--in-file", metavar="FNAME", action="append", default=[], help="importance matrix to add to; may be repeated")
-    flags.add_options(parser, flags.MODEL, TEXT, COLLECT, flags.CONTEXT, flags.COMPILE)
+    parser = commands.add_parser("imatrix", help="make an importance matrix for quantizing", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--in-file", metavar="FNAME", action="append", default=[], help="importance matrix to load first and add to; may be repeated")
+    add_options(parser, flags.MODEL, TEXT, COLLECT, CONTEXT, flags.COMPILE)
     parser.set_defaults(run=run)
 
 
@@ -44,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     if args.show_statistics:
         if len(args.in_file) != 1:
-            raise ValueError("--show-statistics needs one --in-file")
+            raise ValueError(f"--show-statistics: expected one --in-file, found {len(args.in_file)}")
         from jaxllama.evaluate.importance_statistics import statistics
 
         sys.stdout.write(statistics(read_importance(args.in_file[0], chunk_size=n_ctx), args.in_file[0]))
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         matrix.merge(read_importance(path, chunk_size=n_ctx))
     if args.file is None and args.prompt is None:
         if not args.in_file:
-            raise ValueError("a text is needed (-f FILE), or importance matrices to merge (--in-file FILE ...)")
+            raise ValueError("imatrix: expected a text (-f FILE), or importance matrices to merge (--in-file FILE ...)")
         _write(args, matrix)
         return 0
     text = read_text(args)

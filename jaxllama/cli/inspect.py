@@ -1,4 +1,4 @@
-"""`jaxllama inspect FILE`: what a GGUF file holds."""
+"""`jaxllama inspect`: print the metadata and tensors of a GGUF file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SHOWN_ITEMS, _SHOWN_TEXT = 6, 120
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("inspect", help="show metadata, tensors and formats of a GGUF file", description=__doc__, allow_abbrev=False)
-    parser.add_argument("file", metavar="FILE", help="GGUF file, the first if it is split")
-    parser.add_argument("--override-kv", metavar="KEY=TYPE:VALUE", help="metadata instead of the file's")
+    parser = commands.add_parser("inspect", help="print the metadata and tensors of a GGUF file", description=__doc__, allow_abbrev=False)
+    parser.add_argument("file", metavar="FILE", help="GGUF file; of a split model, the first")
+    parser.add_argument("--override-kv", metavar="KEY=TYPE:VALUE,...", help="override metadata of the file; TYPE is int, float, bool or str")
     parser.set_defaults(run=run)
 
 

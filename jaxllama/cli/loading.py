@@ -38,9 +38,9 @@ def template_variables(args: argparse.Namespace) -> dict[str, Any]:
     try:
         found = json.loads(args.chat_template_kwargs)
     except json.JSONDecodeError as error:
-        raise ValueError(f"--chat-template-kwargs: expected a JSON object, {error}") from None
+        raise ValueError(f"--chat-template-kwargs: expected a JSON object: {error}") from None
     if not isinstance(found, dict):
-        raise ValueError("--chat-template-kwargs: expected a JSON object")
+        raise ValueError(f"--chat-template-kwargs: expected a JSON object, found {args.chat_template_kwargs}")
     return found
 
 

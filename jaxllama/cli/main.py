@@ -13,7 +13,12 @@ from . import apply_template, bench, chat, grammar, imatrix, inspect, perplexity
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status. An error of the user's is one line on stderr, not a traceback."""
-    parser = argparse.ArgumentParser(prog="jaxllama", description="llama.cpp's job, done as a JAX program", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="jaxllama",
+        description="Run, quantize and evaluate GGUF models with JAX.",
+        epilog="`jaxllama VERB --help` lists the options of a verb.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="store_true", help="show the version")
     commands = parser.add_subparsers(metavar="VERB")
     for verb in (run, chat, tokenize, apply_template, grammar, quantize, imatrix, perplexity, bench, inspect):

@@ -1,4 +1,7 @@
-"""`jaxllama perplexity`: how well a model predicts a text, how far it is from another model, and multiple-choice tests."""
+"""`jaxllama perplexity`: measure the perplexity of a model on a text, its KL divergence from another model, or its score on a benchmark.
+
+A text is evaluated in chunks of -c tokens.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +15,52 @@ from rich.console import Console
 
 from . import flags
 from .loading import load_model
+from .options import Group, Option, add_options
 
 if TYPE_CHECKING:
     from jaxllama import Model
 
-TEXT = (
-    flags.Option(("-f", "--file"), "file", "the text, or the tasks", metavar="FNAME"),
-    flags.Option(("-bf", "--binary-file"), "binary_file", "binary file with multiple-choice tasks", metavar="FNAME"),
-    flags.Option(("-p", "--prompt"), "prompt", "the text itself", metavar="TEXT"),
-    flags.Option(("--chunks",), "chunks", "most windows to look at; -1: all", int, -1),
+TEXT = Group(
+    "text",
+    Option(("-f", "--file"), "file", "file with the text (or, for a benchmark, with its tasks)", metavar="FNAME"),
+    Option(("-p", "--prompt"), "prompt", "the text, instead of a file", metavar="TEXT"),
+    Option(("--chunks",), "chunks", "maximum number of chunks to process; -1: all", int, -1),
 )
-MEASURE = (
-    flags.Option(
+CONTEXT = Group(
+    flags.CONTEXT.title,
+    Option(("-c", "--ctx-size"), "n_ctx", "size of a chunk of the text, in tokens (default: 512)", int, env="CTX_SIZE"),
+    *(option for option in flags.CONTEXT if option.to != "n_ctx"),
+)
+MEASURE = Group(
+    "what to measure (default: perplexity)",
+    Option(
         ("--ppl-stride",),
         "ppl_stride",
-        "tokens from one window to the next, which then have -c and half of this, rounded up to 256; 0: windows do not overlap",
+        "evaluate overlapping chunks, each starting N tokens after the last, of -c plus N/2 tokens (rounded up to a multiple of 256); 0: no overlap",
         int,
         0,
     ),
-    flags.Option(("--ppl-output-type",), "ppl_output_type", "1: a line for each window, with its place in the text", int, 0),
-    flags.Option(("--save-all-logits", "--kl-divergence-base"), "logits_file", "file to write log probabilities to, or to compare with", metavar="FNAME"),
-    flags.Option(("--kl-divergence",), "kl_divergence", "compare with the model whose log probabilities the file of --kl-divergence-base holds", bool, False),
-    flags.Option(("--hellaswag",), "hellaswag", "HellaSwag tasks from the file", bool, False),
-    flags.Option(("--hellaswag-tasks",), "hellaswag_tasks", "how many of them", int, 400),
-    flags.Option(("--winogrande",), "winogrande", "Winogrande tasks from the file", bool, False),
-    flags.Option(("--winogrande-tasks",), "winogrande_tasks", "how many of them; 0: all", int, 0),
-    flags.Option(("--multiple-choice",), "multiple_choice", "multiple-choice tasks from the binary file", bool, False),
-    flags.Option(("--multiple-choice-tasks",), "multiple_choice_tasks", "how many of them; 0: all", int, 0),
+    Option(("--ppl-output-type",), "ppl_output_type", "1: print one line per chunk, with its position in the text", int, 0),
+    Option(
+        ("--save-all-logits", "--kl-divergence-base"),
+        "logits_file",
+        "file to save the logits to; with --kl-divergence, the file to compare with",
+        metavar="FNAME",
+    ),
+    Option(("--kl-divergence",), "kl_divergence", "compute the KL divergence from the model whose logits --kl-divergence-base holds", bool, False),
+    Option(("--hellaswag",), "hellaswag", "compute the HellaSwag score over the tasks of --file", bool, False),
+    Option(("--hellaswag-tasks",), "hellaswag_tasks", "number of tasks to use; 0: all", int, 400),
+    Option(("--winogrande",), "winogrande", "compute the Winogrande score over the tasks of --file", bool, False),
+    Option(("--winogrande-tasks",), "winogrande_tasks", "number of tasks to use; 0: all", int, 0),
+    Option(("--multiple-choice",), "multiple_choice", "compute the multiple-choice score over the tasks of --binary-file", bool, False),
+    Option(("-bf", "--binary-file"), "binary_file", "binary file with the tasks of --multiple-choice", metavar="FNAME"),
+    Option(("--multiple-choice-tasks",), "multiple_choice_tasks", "number of tasks to use; 0: all", int, 0),
 )
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("perplexity", help="measure how well a model predicts a text", description=__doc__, allow_abbrev=False)
-    flags.add_options(parser, flags.MODEL, TEXT, MEASURE, flags.CONTEXT, flags.COMPILE)
+    parser = commands.add_parser("perplexity", help="measure perplexity, KL divergence or benchmark scores", description=__doc__, allow_abbrev=False)
+    add_options(parser, flags.MODEL, TEXT, MEASURE, CONTEXT, flags.COMPILE)
     parser.set_defaults(run=run)
 
 
@@ -58,16 +74,16 @@ def read_text(args: argparse.Namespace) -> str:
         text = Path(args.file).read_text(encoding="utf-8", errors="replace")
         return text.removesuffix("\n")
     if args.prompt is None:
-        raise ValueError("a text is needed: -f FILE, or -p TEXT")
+        raise ValueError("expected a text: -f FILE or -p TEXT")
     return args.prompt
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out; returns the exit status."""
     if sum((args.hellaswag, args.winogrande, args.multiple_choice, args.kl_divergence)) > 1:
-        raise ValueError("--hellaswag, --winogrande, --multiple-choice and --kl-divergence exclude each other")
+        raise ValueError("--hellaswag, --winogrande, --multiple-choice and --kl-divergence cannot be used together")
     if args.kl_divergence and not args.logits_file:
-        raise ValueError("--kl-divergence needs --kl-divergence-base FILE, as another run has written it")
+        raise ValueError("--kl-divergence needs --kl-divergence-base FILE: the logits of the other model, written by a run with that option alone")
     n_ctx = 512 if args.n_ctx is None else args.n_ctx
     if n_ctx <= 0:
         raise ValueError(f"-c: expected a positive number of tokens, found {n_ctx}")
@@ -75,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         n_ctx = -(-(n_ctx + args.ppl_stride // 2) // 256) * 256  # as llama.cpp does, so that the figures can be compared
     text = None if args.kl_divergence or args.multiple_choice else read_text(args)
     if args.multiple_choice and not args.binary_file:
-        raise ValueError("--multiple-choice needs its tasks: -bf FILE")
+        raise ValueError("--multiple-choice needs the file of its tasks: -bf FILE")
     console = Console(stderr=True)
     model = load_model(args, console, n_ctx=n_ctx)
     if args.hellaswag or args.winogrande or args.multiple_choice:
@@ -103,7 +119,7 @@ def _perplexity(args: argparse.Namespace, model: Model, text: str, n_ctx: int) -
     tokens = model.tokenizer.encode(text)
     if args.logits_file:
         if stride:
-            raise ValueError("--kl-divergence-base does not go with --ppl-stride")
+            raise ValueError("--kl-divergence-base and --ppl-stride cannot be used together")
         found = save_base(model, tokens, args.logits_file, n_ctx=n_ctx, chunks=args.chunks, progress=show)
     else:
         found = perplexity(model, tokens, n_ctx=n_ctx, chunks=args.chunks, stride=stride, progress=show)

@@ -1,4 +1,7 @@
-"""`jaxllama quantize`: make a file smaller, with llama.cpp's file types and options."""
+"""`jaxllama quantize`: quantize a GGUF model, with llama.cpp's file types and options.
+
+TYPE is a file type such as Q4_K_M, Q8_0 or IQ2_XS, or COPY to change nothing but metadata and layers.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,47 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, ValueType, open_gguf, parse_overrides
 from jaxllama.formats.importance import ImportanceMatrix, read_importance
+from jaxllama.quant.mixtures import ALIASES, FILE_TYPES
 
 MIB = 2**20
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     usage = "jaxllama quantize [options] IN [OUT] TYPE [NTHREADS]"
-    parser = commands.add_parser("quantize", help="quantize a GGUF file", description=__doc__, usage=usage, allow_abbrev=False)
-    parser.add_argument("arguments", nargs="+", metavar="IN [OUT] TYPE [NTHREADS]", help="by default OUT is ggml-model-TYPE.gguf beside IN")
-    parser.add_argument("--allow-requantize", action="store_true", help="quantize again what is quantized already, at a loss")
-    parser.add_argument("--leave-output-tensor", action="store_true", help="leave output.weight as it is")
-    parser.add_argument("--pure", action="store_true", help="no mixture: all tensors in one format")
-    parser.add_argument("--imatrix", metavar="FILE", help="importance matrix, as `jaxllama imatrix` makes it")
+    epilog = f"file types: {', '.join([*FILE_TYPES, *ALIASES])}, COPY"
+    parser = commands.add_parser("quantize", help="quantize a GGUF model", description=__doc__, usage=usage, epilog=epilog, allow_abbrev=False)
     parser.add_argument(
-        "--include-weights", metavar="NAME", action="append", default=[], help="use the importance matrix only for tensors with this in the name"
+        "arguments",
+        nargs="+",
+        metavar="IN [OUT] TYPE [NTHREADS]",
+        help="IN: GGUF file; OUT: file to write (default: ggml-model-TYPE.gguf in the folder of IN); TYPE: file type; NTHREADS: threads (default: all cores)",
     )
-    parser.add_argument("--exclude-weights", metavar="NAME", action="append", default=[], help="do not use it for these tensors")
-    parser.add_argument("--output-tensor-type", metavar="FORMAT", help="format of output.weight")
-    parser.add_argument("--token-embedding-type", metavar="FORMAT", help="format of the token embeddings")
-    parser.add_argument("--tensor-type", metavar="REGEX=FORMAT", action="append", default=[], help="format of tensors whose name matches; may be repeated")
-    parser.add_argument("--tensor-type-file", metavar="FILE", help="a file of such rules, separated by white space")
-    parser.add_argument("--prune-layers", metavar="L0,L1,...", help="leave these layers out")
-    parser.add_argument("--keep-split", action="store_true", help="write as many files as IN has")
-    parser.add_argument("--override-kv", metavar="KEY=TYPE:VALUE", action="append", default=[], help="metadata of the new file; may be repeated")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be done, and the size")
+    parser.add_argument("--allow-requantize", action="store_true", help="allow requantizing tensors that are already quantized; this loses quality")
+    parser.add_argument("--leave-output-tensor", action="store_true", help="leave output.weight unquantized")
+    parser.add_argument("--pure", action="store_true", help="no mixture of tensor types: quantize all tensors to the same type")
+    parser.add_argument("--imatrix", metavar="FILE", help="importance matrix, from `jaxllama imatrix` or llama-imatrix")
+    parser.add_argument(
+        "--include-weights",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="use the importance matrix only for tensors whose name contains NAME; may be repeated",
+    )
+    parser.add_argument(
+        "--exclude-weights",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="do not use the importance matrix for tensors whose name contains NAME; may be repeated",
+    )
+    parser.add_argument("--output-tensor-type", metavar="TYPE", help="tensor type of output.weight")
+    parser.add_argument("--token-embedding-type", metavar="TYPE", help="tensor type of the token embeddings")
+    parser.add_argument("--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="tensor type of tensors whose name matches; may be repeated")
+    parser.add_argument("--tensor-type-file", metavar="FILE", help="file with REGEX=TYPE rules, separated by white space")
+    parser.add_argument("--prune-layers", metavar="L0,L1,...", help="remove these layers from the model")
+    parser.add_argument("--keep-split", action="store_true", help="split the output into as many files as the input")
+    parser.add_argument("--override-kv", metavar="KEY=TYPE:VALUE", action="append", default=[], help="override metadata in the new file; may be repeated")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done and the final size")
     parser.set_defaults(run=run)
 
 
@@ -66,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run:
         plan.check_importance(source, name)
     if plan.missing:
-        console.print(f"the importance matrix says nothing about {len(plan.missing)} tensors: {', '.join(plan.missing[:4])} ...", highlight=False)
+        console.print(f"the importance matrix has no data for {len(plan.missing)} tensors: {', '.join(plan.missing[:4])} ...", highlight=False)
     began = time.perf_counter()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal or args.dry_run) as bar:
@@ -94,9 +114,9 @@ def run(args: argparse.Namespace) -> int:
             write_plan(file, plan, target, keep_split=args.keep_split, threads=threads, progress=show)
     weights = sum(s.source.size for s in plan.steps)
     for label, nbytes in (("model", plan.old_bytes), ("quant", plan.new_bytes)):
-        console.print(f"{label} size = {nbytes / MIB:9.2f} MiB ({8 * nbytes / weights:.2f} bits a weight)", highlight=False)
+        console.print(f"{label} size = {nbytes / MIB:9.2f} MiB ({8 * nbytes / weights:.2f} bits per weight)", highlight=False)
     if args.dry_run and plan.needs_importance:
-        console.print(f"this will need an importance matrix (--imatrix), for {plan.needs_importance[0]} and others", highlight=False)
+        console.print(f"this needs an importance matrix (--imatrix), for {plan.needs_importance[0]} and others", highlight=False)
     if not args.dry_run:
         console.print(f"{target}: written in {time.perf_counter() - began:.1f} s", highlight=False, markup=False, soft_wrap=True)
     return 0
@@ -132,7 +152,7 @@ def _format(text: str | None) -> str | None:
     from jaxllama.quant import FORMATS
 
     if text.upper() not in TENSOR_TYPE_NAMES or text.upper() not in FORMATS:
-        raise ValueError(f"no format '{text}'; there are {', '.join(FORMATS)}")
+        raise ValueError(f"there is no tensor type '{text}'; there are {', '.join(FORMATS)}")
     return text.upper()
 
 
@@ -146,11 +166,11 @@ def _patterns(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     for rule in rules:
         pattern, equals, kind = rule.partition("=")
         if not (pattern and equals and kind):
-            raise ValueError(f"--tensor-type: expected REGEX=FORMAT, found {rule!r}")
+            raise ValueError(f"--tensor-type: expected REGEX=TYPE, found {rule!r}")
         try:
             re.compile(pattern.lower())
         except re.error as error:
-            raise ValueError(f"--tensor-type: '{pattern}' is no regular expression: {error}") from None
+            raise ValueError(f"--tensor-type: '{pattern}' is not a valid regular expression: {error}") from None
         found.append((pattern.lower(), _format(kind) or ""))
     return tuple(found)
 

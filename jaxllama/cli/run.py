@@ -1,4 +1,4 @@
-"""`jaxllama run`: continue a text."""
+"""`jaxllama run`: generate text that continues a prompt."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from . import flags
 from .interrupt import Interrupt
 from .loading import load_model
+from .options import add_options
 from .sampling import constraints_of, sampling_of
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ _EMBEDDED_PROMPT = "Once upon a time"
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("run", help="continue a text", description=__doc__, allow_abbrev=False)
-    flags.add_options(parser, flags.MODEL, flags.PROMPT, flags.CONTEXT, flags.SAMPLING, flags.GRAMMAR, flags.COMPILE)
+    parser = commands.add_parser("run", help="generate text that continues a prompt", description=__doc__, allow_abbrev=False)
+    add_options(parser, flags.MODEL, flags.PROMPT, flags.OUTPUT, flags.CONTEXT, flags.SAMPLING, flags.GRAMMAR, flags.COMPILE)
     parser.set_defaults(run=run)
 
 
@@ -82,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     if args.perf:
         report(console, model, last, loaded - start, time.perf_counter() - start)
     if last is not None and last.reason == "grammar":
-        console.print("stopped: the grammar allows nothing more here, and the text is not complete", highlight=False)
+        console.print("stopped: the text does not match the grammar yet, but no token of the vocabulary can continue it", highlight=False)
     if last is not None and last.reason == "context":
-        console.print(f"stopped: the context of {model.n_ctx} tokens is full (-c makes it larger)", highlight=False)
+        console.print(f"stopped: the context of {model.n_ctx} tokens is full; -c sets a larger one", highlight=False)
     return 130 if interrupt.asked else 0
 
 

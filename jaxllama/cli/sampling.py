@@ -35,7 +35,7 @@ def sampling_of(args: argparse.Namespace) -> dict[str, Any]:
 def _bias(text: str) -> tuple[int, float]:
     found = re.fullmatch(r"(\d+)([+-](?:\d+\.?\d*|\.\d+|inf))", text.strip())
     if found is None:
-        raise ValueError(f"-l: expected a token's id, + or - and a number, as in 15043+1, found {text!r}")
+        raise ValueError(f"-l: expected a token id, + or -, and a bias, such as 15043+1 or 15043-inf, found {text!r}")
     return int(found[1]), float(found[2])
 
 
@@ -50,7 +50,7 @@ def constraints_of(args: argparse.Namespace) -> dict[str, Any]:
 
     given = [o for o in flags.GRAMMAR if getattr(args, o.to)]
     if len(given) > 1:
-        raise ValueError(f"{given[0].names[-1]} and {given[1].names[-1]} exclude each other")
+        raise ValueError(f"{given[0].names[-1]} and {given[1].names[-1]} cannot be used together")
     if not given:
         return {}
     text = getattr(args, given[0].to)
@@ -66,6 +66,6 @@ def constraints_of(args: argparse.Namespace) -> dict[str, Any]:
     try:
         schema = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{source}: expected a JSON schema, {error}") from None
+        raise ValueError(f"{source}: expected a JSON schema: {error}") from None
     json_schema_to_gbnf(schema)
     return {"json_schema": schema}

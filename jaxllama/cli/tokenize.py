@@ -1,4 +1,4 @@
-"""`jaxllama tokenize`: the tokens of a text, as llama-tokenize shows them."""
+"""`jaxllama tokenize`: print the tokens of a text, as llama-tokenize does."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 
 from . import flags
 from .loading import model_path
+from .options import add_options
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("tokenize", help="show the tokens of a text", description=__doc__, allow_abbrev=False)
-    flags.add_options(parser, flags.MODEL)
+    parser = commands.add_parser("tokenize", help="print the tokens of a text", description=__doc__, allow_abbrev=False)
+    add_options(parser, flags.MODEL)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("-p", "--prompt", metavar="PROMPT", help="the text")
-    source.add_argument("-f", "--file", metavar="FNAME", help="file with the text")
-    source.add_argument("--stdin", action="store_true", help="read the text from the standard input")
-    parser.add_argument("--ids", action="store_true", help="print ids alone, as a list")
-    parser.add_argument("--no-bos", action="store_true", help="put no special tokens around the text")
-    parser.add_argument("--no-parse-special", action="store_true", help="take the texts of control tokens for text")
-    parser.add_argument("--no-escape", action="store_true", help="leave \\n, \\t and so on in the prompt as they are")
-    parser.add_argument("--show-count", action="store_true", help="print the number of tokens at the end")
+    source.add_argument("-p", "--prompt", metavar="PROMPT", help="text to tokenize")
+    source.add_argument("-f", "--file", metavar="FNAME", help="read the text from a file")
+    source.add_argument("--stdin", action="store_true", help="read the text from stdin")
+    parser.add_argument("--ids", action="store_true", help="print only the token ids, as a list")
+    parser.add_argument("--no-bos", action="store_true", help="do not add BOS or EOS, even if the model normally does")
+    parser.add_argument("--no-parse-special", action="store_true", help="tokenize special tokens in the text (such as <s>) as plain text")
+    parser.add_argument("--no-escape", action="store_true", help="do not process escape sequences in --prompt")
+    parser.add_argument("--show-count", action="store_true", help="print the total number of tokens")
     parser.set_defaults(run=run)
 
 

@@ -280,9 +280,14 @@ def test_the_verb(tmp_path, capsys):
     good.write_text("- a\n- b\n")
     bad.write_text("- a\nb\n")
     assert main(["grammar", "check", str(grammar), str(good)]) == 0
-    assert "accepted" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{good}: accepted" in out
+    assert "decoding: finite automaton\n" in out
     assert main(["grammar", "check", str(grammar), str(bad)]) == 1
     assert "refused at line 2, column 1: 'b\\n'" in capsys.readouterr().out
+    bad.write_text("- a")
+    assert main(["grammar", "check", str(grammar), str(bad)]) == 1
+    assert f"{bad}: incomplete" in capsys.readouterr().out
     assert main(["grammar", "check", "-j", str(schema), "--show"]) == 0
     assert capsys.readouterr().out.count("::=") == json_schema_to_gbnf(SCHEMAS[0]).count("::=")
     grammar.write_text("root ::= x")
