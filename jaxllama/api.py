@@ -87,6 +87,10 @@ Prompt = str | Sequence[int]
 class Model:
     """A loaded model.
 
+    Any number of threads may use one model, and one thread may go back and forth between streams. They take turns: a dispatch of one (a chunk of a prompt, or
+    about a tenth of a second of tokens) runs to its end, then another's may come, and nobody holds anything between the pieces of a stream. What is compiled
+    makes the others wait. Texts are the same as if each were alone. A single stream belongs to one thread at a time.
+
     Attributes:
         config: what it is; static under jit.
         params: its packed weights, a pytree.
@@ -94,6 +98,7 @@ class Model:
         file: the open GGUF file.
         n_ctx: tokens a sequence may have, prompt included.
         programs: compiled programs, with the time that compiling took.
+        grammars: the grammars that generations have used, prepared.
         chats: prompts for chats, with the file's template; assign `Chat(tokenizer, file.metadata, template)` for another one.
     """
 
@@ -112,6 +117,7 @@ class Model:
         self.config, self.params, self.tokenizer, self.file = config, params, tokenizer, file
         self.n_ctx, self.n_batch, self.cache_type = n_ctx, n_batch, cache_type
         self.programs = Programs()
+        self.grammars = Grammars(lambda: build_trie(self._pieces(special=True), sorted(tokenizer.end)), config.n_vocab, self.programs)
         self.chats = Chat(tokenizer, file.metadata, chat_template)
 
     @property
@@ -132,11 +138,6 @@ class Model:
         """The same, with the order of the tokens' texts."""
         special = self.tokenizer.vocabulary.special
         return make_words(self.config.n_vocab, self.tokenizer.end, pieces=self._pieces(special=False), fallback=special.get("eot", self.tokenizer.eos))
-
-    @cached_property
-    def grammars(self) -> Grammars:
-        """The grammars that generations of this model have used, prepared."""
-        return Grammars(lambda: build_trie(self._pieces(special=True), sorted(self.tokenizer.end)), self.config.n_vocab, self.programs)
 
     def _pieces(self, *, special: bool) -> list[bytes]:
         return [self.tokenizer.piece(t, special=special) for t in range(len(self.tokenizer))]
@@ -284,7 +285,7 @@ class Model:
 
     def follow(self, grammar: Grammar) -> TokenGrammar:
         """A grammar over this model's tokens, for looking at: `start`, `mask(place)`, `advance(place, token)` are functions of values."""
-        return TokenGrammar(grammar, self.grammars.tables.trie)
+        return TokenGrammar(grammar, self.grammars.trie)
 
     def prefill(self, prompts: Sequence[Prompt], *, kept: Session | None = None) -> Session:
         """Read prompts, one a slot; the session has the state and the logits after each prompt.
@@ -319,7 +320,9 @@ class Model:
             raise ValueError(f"grammar has {len(each)} values, expected one or {len(prompts)}")
         wanted = [self.grammar(grammar=g, **constraints) for g in each]
         running = self.grammars.start(wanted, [begun] * len(prompts)) if any(g is not None for g in wanted) else None
-        session = self.prefill(prompts, kept=kept.take() if kept is not None else None)
+        with self.programs.turn():  # of two that ask at the same time, one gets it
+            before = None if kept is None else kept.take()
+        session = self.prefill(prompts, kept=before)
         visible = frozenset(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
         writers = [_Writer(self.tokenizer, stop, visible, n_probs) for _ in prompts]
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -31,7 +30,7 @@ class ContextFull(ValueError):
 
 @dataclass
 class Timings:
-    """Seconds and tokens of a generation. Compiling is counted apart."""
+    """Seconds and tokens of a generation. Compiling is counted apart, and waiting for other threads is not counted."""
 
     prompt_tokens: int = 0
     prompt_seconds: float = 0.0
@@ -102,14 +101,14 @@ def prefill_prompts(
     else:
         common = _in_common(kept, prompts[0])
         state, unread = replace(kept.state, positions=jnp.full(1, common, jnp.int32)), [prompts[0][common:]]
-    compiled, start = programs.seconds, time.perf_counter()
-    logits = None
+    logits, seconds = None, 0.0
     for tokens, counts in padded_chunks(unread, n_batch):
-        new, state = programs(jit_prefill, params, state, jnp.asarray(tokens), jnp.asarray(counts), config=config)
-        logits = new if logits is None else jnp.where(jnp.asarray(counts > 0)[:, None], new, logits)
+        with programs.turn() as turn:
+            new, state = programs(jit_prefill, params, state, jnp.asarray(tokens), jnp.asarray(counts), config=config)
+            logits = new if logits is None else jnp.where(jnp.asarray(counts > 0)[:, None], new, logits)
+            jax.block_until_ready(logits)
+        seconds += turn.seconds
     assert logits is not None
-    jax.block_until_ready(logits)
-    seconds = time.perf_counter() - start - (programs.seconds - compiled)
     return Session(state, logits, Timings(prompt_tokens=sum(map(len, unread)), prompt_seconds=seconds), [list(p) for p in prompts])
 
 
@@ -149,30 +148,29 @@ def stream_tokens(
     steps, timings = 1, session.timings
     first = True
     while (np.asarray(run.reason) == Stop.RUNNING).any() or first:
-        compiled, start = programs.seconds, time.perf_counter()
-        if grammars is not None and grammars.outdated:
-            run = _settled(run, grammars, [[]] * len(session.tokens))
-        tables = None if grammars is None else grammars.device
-        if first or bool(run.unsampled):
-            before = np.asarray(run.reason) == Stop.RUNNING
-            run, choice = programs(jit_choose, run, session.state, sampling, words, tables, report=report, whole=bool(run.unsampled))
-            counts = (before & ~np.asarray(run.unsampled) & np.asarray(choice.allowed)).astype(int)
-            brought = (np.asarray(x)[:, None] for x in (run.token, choice.logprobs, choice.likely, choice.likely_logprobs))
-        else:
-            emitted, session.state, run = programs(
-                jit_decode_loop, params, session.state, run, sampling, words, tables, jnp.int32(steps), config=config, report=report
-            )
-            counts = np.asarray(jax.block_until_ready(emitted).counts)
-            brought = (np.asarray(x) for x in (emitted.tokens, emitted.logprobs, emitted.likely, emitted.likely_logprobs))
-        tokens, logprobs, likely, likely_logprobs = brought
-        made = [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)]
-        _remember(session, made)
-        run = _settled(run, grammars, made)
+        with programs.turn() as turn:
+            if grammars is not None and grammars.outdated:
+                run = _settled(run, grammars, [[]] * len(session.tokens))
+            tables = None if grammars is None else grammars.device
+            if first or bool(run.unsampled):
+                before = np.asarray(run.reason) == Stop.RUNNING
+                run, choice = programs(jit_choose, run, session.state, sampling, words, tables, report=report, whole=bool(run.unsampled))
+                counts = (before & ~np.asarray(run.unsampled) & np.asarray(choice.allowed)).astype(int)
+                brought = (np.asarray(x)[:, None] for x in (run.token, choice.logprobs, choice.likely, choice.likely_logprobs))
+            else:
+                emitted, session.state, run = programs(
+                    jit_decode_loop, params, session.state, run, sampling, words, tables, jnp.int32(steps), config=config, report=report
+                )
+                counts = np.asarray(jax.block_until_ready(emitted).counts)
+                brought = (np.asarray(x) for x in (emitted.tokens, emitted.logprobs, emitted.likely, emitted.likely_logprobs))
+            tokens, logprobs, likely, likely_logprobs = brought
+            made = [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)]
+            _remember(session, made)
+            run = _settled(run, grammars, made)
         if not first:  # the first token belongs to the prompt
-            seconds = time.perf_counter() - start - (programs.seconds - compiled)
-            timings.decode_seconds += seconds
+            timings.decode_seconds += turn.seconds
             timings.decode_tokens += int(counts.sum())
-            steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(seconds, 1e-6), 1, LOOP_TOKENS))
+            steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(turn.seconds, 1e-6), 1, LOOP_TOKENS))
         first = first and bool(run.unsampled)
         yield _tokens(made, logprobs, run, likely, likely_logprobs)
 

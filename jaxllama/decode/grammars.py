@@ -32,7 +32,7 @@ class _Slot:
 
 
 class Grammars:
-    """All grammars that one model's generations use.
+    """All grammars that one model's generations use. Their tables are shared and change in place: whoever touches them has the turn (`Programs.turn`).
 
     Attributes:
         device: the tables on the device.
@@ -46,19 +46,25 @@ class Grammars:
             trie: the vocabulary; called once, when the first grammar comes.
             size: tokens that the model has logits for.
         """
-        self._size, self._programs = size, programs
+        self._size, self.programs = size, programs
         self._trie_of, self._trie = trie, None
         self.seconds, self.misses = 0.0, 0
         self._tables: Tables | None = None
         self._automata: dict[tuple[int, bool], tuple[Grammar, Automaton]] = {}
 
     @property
+    def trie(self) -> Trie:
+        """The vocabulary."""
+        with self.programs.turn():
+            if self._trie is None:
+                self._trie = self._trie_of()
+            return self._trie
+
+    @property
     def tables(self) -> Tables:
         """The host's side of the tables."""
         if self._tables is None:
-            if self._trie is None:
-                self._trie = self._trie_of()
-            self._tables = Tables(self._trie, self._size)
+            self._tables = Tables(self.trie, self._size)
             self.device: DeviceTables = empty_tables(self._tables)
             self._automata.clear()
         return self._tables
@@ -72,11 +78,12 @@ class Grammars:
 
     def forget(self) -> None:
         """Empty the tables; what running generations need is made again when they notice."""
-        self._tables = None
+        with self.programs.turn():
+            self._tables = None
 
     def _send(self) -> None:
         for part in self.tables.changes():
-            self.device = self._programs(jit_write, self.device, part)
+            self.device = self.programs(jit_write, self.device, part)
 
     def start(self, grammars: Sequence[Grammar | None], begun: Sequence[bytes] = ()) -> Running:
         """Slots ready for their first token.
@@ -87,8 +94,9 @@ class Grammars:
         Raises:
             GrammarError: a grammar does not allow what is written.
         """
-        started = Running(self, grammars, begun or [b""] * len(grammars))
-        started.settle()
+        with self.programs.turn():
+            started = Running(self, grammars, begun or [b""] * len(grammars))
+            started.settle()
         return started
 
 
@@ -129,6 +137,13 @@ class Running:
         Raises:
             GrammarError: a grammar is too large to be followed.
         """
+        try:
+            self._settle(active)
+        except BaseException:  # Ctrl-C, for one: nobody knows then which of the changes have reached the device
+            self._grammars.forget()
+            raise
+
+    def _settle(self, active: Sequence[bool] | None) -> None:
         begun, grammars = time.perf_counter(), self._grammars
         asked = False
         for attempt in range(64):
@@ -140,7 +155,7 @@ class Running:
                 grammars.forget()
                 continue
             if attempt or self._stale:
-                self.constraint = grammars._programs(jit_refresh, grammars.device, self.constraint)
+                self.constraint = grammars.programs(jit_refresh, grammars.device, self.constraint)
                 self._stale = False
             ready = np.asarray(self.constraint.ready)
             waiting = [n for n, r in enumerate(ready) if r not in (Ready.YES, Ready.DEAD_END) and (active is None or active[n])]

@@ -104,10 +104,10 @@ def stopwatch(model: Model, test: SpeedTest) -> Callable[[], float]:
 
     def run() -> float:
         state = jax.block_until_ready(fork(start_state))
-        compiled, start = model.programs.seconds, time.perf_counter()
-        state = jax.block_until_ready(_read(model, state, prompt))
-        _write(model, state, test.generated)
-        return time.perf_counter() - start - (model.programs.seconds - compiled)
+        with model.programs.turn() as turn:
+            state = jax.block_until_ready(_read(model, state, prompt))
+            _write(model, state, test.generated)
+        return turn.seconds
 
     return run
 

@@ -29,9 +29,7 @@ class Matcher:
         """A repetition of which one has been seen; always the same object for the same numbers, so that stacks can be compared."""
         least, most = max(node.least - 1, 0), None if node.most is None else node.most - 1
         key = id(node.item), least, most
-        if key not in self._repeats:
-            self._repeats[key] = Repeat(node.item, least, most)
-        return self._repeats[key]
+        return self._repeats.setdefault(key, Repeat(node.item, least, most))  # in one go: threads share matchers
 
     def _closed(self, stacks: Iterable[Stack]) -> Place:
         """The stacks with a character or a token on top that these stand for."""

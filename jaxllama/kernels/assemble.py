@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from .processor import features
 
 _log = logging.getLogger(__name__)
 _keep: list[Any] = []  # compiled code must outlive every program that calls it
+compiling = threading.RLock()  # LLVM's state is the process's, and XLA takes a name once: one thread at a time makes kernels
 
 
 @cache
@@ -91,12 +93,13 @@ def _engine(source: str, instructions: InstructionSet) -> Any:
     """The code of some source, loaded."""
     import llvmlite.binding as llvm
 
-    machine = target_machine(instructions)
-    key = repr((source, llvm.llvm_version_info, machine.triple, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()))
-    code = kept_code(key, lambda: machine.emit_object(compiled(source, machine)))
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
+    with compiling:
+        machine = target_machine(instructions)
+        key = repr((source, llvm.llvm_version_info, machine.triple, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()))
+        code = kept_code(key, lambda: machine.emit_object(compiled(source, machine)))
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
     return engine
 
 
@@ -108,9 +111,10 @@ def register(name: str, kernel: Callable[[InstructionSet], frame.Kernel]) -> str
     instructions = instruction_set()
     assert instructions is not None
     name = f"{name}_{instructions.tag}"
-    if name not in _registered:
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler(name, kernel(instructions), instructions)), platform="cpu")
-        _registered.add(name)
+    with compiling:
+        if name not in _registered:
+            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler(name, kernel(instructions), instructions)), platform="cpu")
+            _registered.add(name)
     return name
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxllama.kernels.assemble import function
+from jaxllama.kernels.assemble import compiling, function
 from jaxllama.kernels.ir import Function
 
 from ..block import LANES, BlockFormat, Part
@@ -56,4 +56,6 @@ def _compiled(format: str) -> Any:
 def repack(blocks: np.ndarray, targets: Sequence[np.ndarray], format_: BlockFormat) -> None:
     """Write whole tiles, uint8[tiles * 16, row bytes], to the parts [tiles, blocks, count, 16]. Runs without Python's lock."""
     tiles, row_bytes = blocks.shape[0] // LANES, blocks.strides[0]
-    _compiled(format_.name)(blocks.ctypes.data, row_bytes, blocks.shape[1] // format_.type.bytes, tiles, *(target.ctypes.data for target in targets))
+    with compiling:  # all threads that pack a matrix come at once; the first one compiles for them
+        run = _compiled(format_.name)
+    run(blocks.ctypes.data, row_bytes, blocks.shape[1] // format_.type.bytes, tiles, *(target.ctypes.data for target in targets))

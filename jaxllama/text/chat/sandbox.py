@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -213,7 +214,7 @@ def _environment(now: Callable[[], datetime]) -> _Bounded:
 
 
 class Template:
-    """A Jinja template, compiled when it is first used.
+    """A Jinja template, compiled when it is first used. Threads may share it; one renders at a time.
 
     Args:
         source: its text.
@@ -223,6 +224,7 @@ class Template:
     def __init__(self, source: str, now: Callable[[], datetime] | None = None):
         self.source, self._now = source, now or datetime.now
         self._compiled: jinja2.Template | None = None
+        self._lock = threading.Lock()
 
     def render(self, **variables: Any) -> str:
         """The text.
@@ -235,15 +237,16 @@ class Template:
         try:
             if len(self.source) > MOST_SOURCE:
                 raise TemplateError(f"the chat template has {len(self.source)} characters, {MOST_SOURCE} are allowed")
-            if self._compiled is None:
-                self._env = _environment(self._now)
-                self._compiled = self._env.from_string(self.source)
-            self._env.begin()
-            for piece in self._compiled.generate(**variables):
-                size += len(piece)
-                self._env.step()
-                self._env.sized(size)
-                found.append(piece)
+            with self._lock:
+                if self._compiled is None:
+                    self._env = _environment(self._now)
+                    self._compiled = self._env.from_string(self.source)
+                self._env.begin()
+                for piece in self._compiled.generate(**variables):
+                    size += len(piece)
+                    self._env.step()
+                    self._env.sized(size)
+                    found.append(piece)
         except TemplateError:
             raise
         except jinja2.TemplateSyntaxError as error:
