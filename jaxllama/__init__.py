@@ -15,7 +15,6 @@ prefer_wide_vectors()  # before anything imports jax
 # ruff: noqa: E402
 from .api import Kept, Model, Piece, Result, load
 from .decode import (
-    ContextFull,
     Sampling,
     SessionError,
     decode_loop,
@@ -35,7 +34,7 @@ from .formats.importance import ImportanceMatrix, read_importance, write_importa
 from .grammar import Grammar, GrammarError, RegexError, SchemaError
 from .grammar.tokens import TokenGrammar
 from .hub import embedded_model
-from .models import Config, DecodeState, forward, init_state, load_params, read_config
+from .models import Config, ContextFull, DecodeState, forward, init_state, load_params, read_config
 from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, to_blocks
 from .text import Tokenizer
 

@@ -1,7 +1,7 @@
 """Decoding: states, the step, the loop, sampling."""
 
 from .chain import Choice, distribution, sample
-from .generate import ContextFull, Session, Timings, Tokens, prefill_prompts, stream_tokens
+from .generate import Session, Timings, Tokens, prefill_prompts, stream_tokens
 from .grammars import Grammars, Running
 from .history import History, remember, start_history
 from .loop import Emitted, Run, Stop, begin, choose, decode_loop, jit_choose, jit_decode_loop
@@ -14,7 +14,6 @@ from .words import Words, make_words
 __all__ = [
     "Breakers",
     "Choice",
-    "ContextFull",
     "Emitted",
     "Grammars",
     "History",

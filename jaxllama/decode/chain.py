@@ -201,11 +201,32 @@ def _adjusted(logits: jax.Array, p: Sampling, words: Words, constraint: Constrai
 
 def _prepared(logits: jax.Array, p: Sampling, history: History, positions: jax.Array, words: Words, constraint: Constraint | None) -> tuple[_Chain, jax.Array]:
     """The chain with the logits it cuts; and whether they are not the model's any more, bool[]."""
+    _check_shapes(logits, p, history, positions, words, constraint)
     cut = next((n for n, s in enumerate(p.chain) if not (callable(s) or s in _ON_ALL_LOGITS)), len(p.chain))
     chain = partial(_Chain, p=p, history=history, positions=positions, words=words, samplers_after=p.chain[cut:])
     always = constraint is not None or any(callable(s) for s in p.chain[:cut])
     touched = jnp.asarray(True) if always else _touched(p, logits.shape[1]).any()
     return chain(jax.lax.cond(touched, lambda: _adjusted(logits, p, words, constraint, chain, p.chain[:cut]), lambda: logits)), touched
+
+
+def _check_shapes(logits: jax.Array, p: Sampling, history: History, positions: jax.Array, words: Words, constraint: Constraint | None) -> None:
+    """Hold the slots and the vocabularies of all arguments against each other: JAX would stretch arrays of one slot, and index beyond others in silence.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    if logits.ndim != 2 or 0 in logits.shape or not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(f"logits are {logits.dtype}{list(logits.shape)}, expected f32[B, V]")
+    slots, size = logits.shape
+    expected = {"positions": (positions, (slots,)), "words.end": (words.end, (size,)), "history.counts": (history.counts, (slots, size))}
+    expected |= {f"history.{name}": (getattr(history, name), (slots, history.tokens.shape[-1])) for name in ("tokens", "matches")}
+    expected |= {"history.length": (history.length, (slots,)), "temperature": (p.temperature, (slots,)), "bias": (p.bias, p.bias_tokens.shape)}
+    expected |= {"bias_tokens": (p.bias_tokens, (slots, p.bias_tokens.shape[-1]))}
+    if constraint is not None:
+        expected |= {"constraint.state": (constraint.state, (slots,)), "constraint.mask": (constraint.mask, (slots, -(-size // 32)))}
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}, expected {shape} for {slots} slots and a vocabulary of {size}")
 
 
 def distribution(logits: jax.Array, p: Sampling, history: History, positions: jax.Array, words: Words, constraint: Constraint | None = None) -> jax.Array:

@@ -7,13 +7,16 @@ import jax.numpy as jnp
 
 from jaxllama.grammar.automaton import MOST_PUSHES
 from jaxllama.grammar.tables import ACCEPTS, LEAST, LIMIT, UNKNOWN
-from jaxllama.kernels.assemble import register
+from jaxllama.kernels.call import Operand, Output, call_kernel
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.ir import Function
 
 from .verdicts import FOLLOWED, GOING, LOCAL, MISSING, REFUSED, TOO_DEEP, UNSAFE
 
 _EFFECT = 4 * (4 + MOST_PUSHES)  # bytes of an effect
+_TABLES = ("info", "steps", "effects", "text")
+_TABLE_AXES = ("S I", "S 256", f"E {4 + MOST_PUSHES}", "X")
+_TEXTS = ("starts", "ends", "states", "counters", "depths", "verdicts")
 
 
 def follow(tables: tuple[jax.Array, ...], slots: tuple[jax.Array, jax.Array], lanes: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -28,10 +31,16 @@ def follow(tables: tuple[jax.Array, ...], slots: tuple[jax.Array, jax.Array], la
         Verdicts, states, counters, depths and added frames, int32[B, U], and those frames and their counters, int32[B, U, LOCAL]. Of texts that were not
         followed only the verdict has a meaning.
     """
-    shape = lanes[0].shape
-    flat, local = jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct((*shape, LOCAL), jnp.int32)
-    call = jax.ffi.ffi_call(register("jaxllama_follow", lambda _: kernel()), [flat] * 5 + [local] * 2, vmap_method="sequential")
-    return tuple(call(*tables, *slots, *lanes))
+    text, frames = tables[3], slots[0]
+    starts, ends, states, counts, depths, verdicts = lanes
+    within = jnp.clip(starts, 0, text.shape[0]), jnp.clip(ends, 0, text.shape[0]), states, counts, jnp.clip(depths, 0, frames.shape[1]), verdicts
+    operands = [
+        *(Operand(name, x, axes, jnp.uint8 if name == "text" else jnp.int32) for name, x, axes in zip(_TABLES, tables, _TABLE_AXES, strict=True)),
+        *(Operand(name, x, "B D", jnp.int32) for name, x in zip(("frames", "frames' counters"), slots, strict=True)),
+        *(Operand(name, x, "B U", jnp.int32) for name, x in zip(_TEXTS, within, strict=True)),
+    ]
+    outputs = [*[Output("B U", jnp.int32)] * 5, *[Output(f"B U {LOCAL}", jnp.int32)] * 2]
+    return tuple(call_kernel("jaxllama_follow", lambda _: kernel(), operands, outputs))
 
 
 def kernel() -> Kernel:
@@ -42,10 +51,11 @@ def kernel() -> Kernel:
         slots, each = lanes.dim(0), lanes.dim(1)
         pointers = [*(o.data() for o in operands), *(r.data() for r in results)]
         units = f.mul(slots, each)
-        return Work(units, f.mul(units, 64), [("i64", each), ("i64", operands[0].dim(1)), ("i64", operands[4].dim(1)), *(("ptr", p) for p in pointers)])
+        sizes = [each, *(operands[0].dim(axis) for axis in (0, 1)), operands[2].dim(0), operands[4].dim(1)]
+        return Work(units, f.mul(units, 64), [*(("i64", s) for s in sizes), *(("ptr", p) for p in pointers)])
 
     def units(f: Function, first: str, last: str, values: list[str]) -> None:
-        each, columns, deepest, info, steps, effects, text, base_frames, base_counts, *rest = values
+        each, most_states, columns, most_effects, deepest, info, steps, effects, text, base_frames, base_counts, *rest = values
         starts, ends, states, counts, depths, verdicts = rest[:6]
         out_verdict, out_state, out_count, out_depth, out_added, out_frames, out_counts = rest[6:]
         at, end, state, count, depth, added, verdict = (f.let("alloca i64") for _ in range(7))
@@ -65,6 +75,10 @@ def kernel() -> Kernel:
         def test(kind: str, a: str, b: str | int) -> str:
             return f.let(f"icmp {kind} i64 {a}, {b}")
 
+        def within(index: str, size: str | int) -> str:
+            """An index from a table, which is not trusted: no table may lead outside another."""
+            return f.greater(f.lesser(index, f.add(size, -1)), "0")
+
         def both(a: str, b: str) -> str:
             return f.let(f"and i1 {a}, {b}")
 
@@ -76,7 +90,7 @@ def kernel() -> Kernel:
             local, base = f.mul(u, LOCAL), f.mul(slot, deepest)
 
             def step() -> None:
-                here = get(state)
+                here = within(get(state), most_states)
                 byte = f.let(f"zext i8 {f.load('i8', text, get(at))} to i64")
                 code = ints(steps, f.add(f.mul(here, 256), byte))
                 unknown = test("eq", code, UNKNOWN)
@@ -85,12 +99,12 @@ def kernel() -> Kernel:
 
             def known(here: str, code: str) -> None:
                 size = f.let(f"select i1 {test('slt', code, 0)}, i64 {f.sub(0, code)}, i64 {code}")
-                effect, numbers = f.at(effects, f.mul(size, _EFFECT)), f.at(info, f.mul(f.mul(here, columns), 4))
+                effect, numbers = f.at(effects, f.mul(within(size, most_effects), _EFFECT)), f.at(info, f.mul(f.mul(here, columns), 4))
                 room = f.let(f"or i1 {test('eq', f.load_int(effect, 8), 0)}, {test('slt', get(count), f.load_int(numbers, 4 * LIMIT))}")
                 takes = both(test("ne", code, 0), room)
                 beneath = test("sgt", f.add(get(added), get(depth)), 0)
                 unsafe = both(takes, both(test("slt", code, 0), beneath))
-                pushes = f.load_int(effect, 12)
+                pushes = within(f.load_int(effect, 12), MOST_PUSHES + 1)
                 deep = both(takes, test("sgt", f.add(get(added), pushes), LOCAL))
                 ended = both(test("sgt", f.load_int(numbers, 4 * ACCEPTS), 0), test("sge", get(count), f.load_int(numbers, 4 * LEAST)))
                 leaves = both(opposite(takes), both(ended, beneath))

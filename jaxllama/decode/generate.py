@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxllama.models import Config, DecodeState, Params, init_state
+from jaxllama.models import Config, ContextFull, DecodeState, Params, init_state
 
 from .constraint import Ready
 from .grammars import Running
@@ -22,10 +22,6 @@ from .step import jit_prefill
 from .words import Words
 
 DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows smoothly and the host costs little
-
-
-class ContextFull(ValueError):
-    """A prompt does not fit the context; the message gives both lengths."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxllama.kernels.assemble import register
+from jaxllama.kernels.call import Operand, Output, call_kernel
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.ir import Function
 from jaxllama.kernels.vectors import DECLARATIONS, MASK, V32, VF, Vectors, constant
@@ -30,12 +30,14 @@ def best_and_total(logits: jax.Array, forbidden: jax.Array, strict: jax.Array) -
         logits: f32[B, V].
         forbidden: bool[V], tokens that slots with `strict` bool[B] may not choose; they count in the sum all the same.
     """
-    slots, size = logits.shape
-    stretches = -(-size // STRETCH)
-    one = jax.ShapeDtypeStruct((slots, stretches), jnp.float32)
-    shapes = [one, jax.ShapeDtypeStruct(one.shape, jnp.int32), one, one]
-    call = jax.ffi.ffi_call(register("jaxllama_logits", lambda _: kernel()), shapes, vmap_method="sequential")
-    best, place, highest, total = call(logits, forbidden.astype(jnp.int8), strict.astype(jnp.int32))
+    stretches = -(-logits.shape[-1] // STRETCH)
+    operands = [
+        Operand("logits", logits, "B V", jnp.float32),
+        Operand("forbidden", forbidden.astype(jnp.int8), "V", jnp.int8),
+        Operand("strict", strict.astype(jnp.int32), "B", jnp.int32),
+    ]
+    outputs = [Output(f"B {stretches}", dtype) for dtype in (jnp.float32, jnp.int32, jnp.float32, jnp.float32)]
+    best, place, highest, total = call_kernel("jaxllama_logits", lambda _: kernel(), operands, outputs)
     token = jnp.take_along_axis(place, best.argmax(-1)[:, None], axis=1)[:, 0]
     peak = highest.max(-1)
     return token, peak + jnp.log((total * jnp.exp(highest - peak[:, None])).sum(-1))

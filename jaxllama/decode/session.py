@@ -11,6 +11,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxllama.models import CACHE_TYPES, Config, DecodeState, init_state
 
@@ -38,8 +39,16 @@ def rollback(state: DecodeState, tokens: int | jax.Array) -> DecodeState:
     """Forget the newest `tokens` tokens of every slot (or int32[B], of each). Costs nothing: only positions move.
 
     Shares its caches with `state`: donate one of the two, not both.
+
+    Raises:
+        ValueError: there is neither one number nor one for each slot, or, where the numbers are known, one is negative. Inside of jit those count as 0.
     """
-    return replace(state, positions=jnp.maximum(state.positions - jnp.asarray(tokens, jnp.int32), 0))
+    back = jnp.asarray(tokens)
+    if back.shape not in ((), state.positions.shape) or not jnp.issubdtype(back.dtype, jnp.integer):
+        raise ValueError(f"expected a number of tokens, or one for each of {state.slots} slots, found {back.dtype}{list(back.shape)}")
+    if not isinstance(back, Tracer) and (np.asarray(back) < 0).any():
+        raise ValueError(f"a state cannot be rolled forward: {back} tokens")
+    return replace(state, positions=jnp.maximum(state.positions - jnp.maximum(back.astype(jnp.int32), 0), 0))
 
 
 def save_state(path: str | Path, state: DecodeState) -> None:

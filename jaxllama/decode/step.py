@@ -23,9 +23,12 @@ def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.
     Returns:
         Logits f32[B, V] after each slot's last counted token (without meaning where the length is 0), and the state `lengths` positions further.
 
-    The caller sees to it that `state.positions + T` fits the cache; `init_state` makes room for one padded chunk beyond `n_ctx`.
+    Raises:
+        ValueError: a shape or a type is wrong; outside of jit also where an id is outside of the vocabulary. Inside of jit ids are clamped to the vocabulary.
+        ContextFull: outside of jit, where there is no room. Inside of jit the logits of such a slot are NaN. `init_state` makes room for one padded chunk
+            beyond `n_ctx`.
     """
-    x, state = hidden(params, state, tokens, config=config)
+    x, state = hidden(params, state, tokens, lengths, config=config)
     last = jnp.clip(lengths - 1, 0, tokens.shape[1] - 1)
     x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
     return project(params, x, config=config), replace(state, positions=state.positions + lengths)
@@ -44,10 +47,13 @@ def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Arra
     Returns:
         Logits f32[B, V] for the next token, and the state one position further.
 
+    Raises:
+        ValueError, ContextFull: as `prefill`.
+
     Law: `step` after `prefill(tokens[:-1])` equals `prefill(tokens)`.
     """
-    x, state = hidden(params, state, tokens[:, None], config=config)
     moved = jnp.ones_like(state.positions) if active is None else active.astype(jnp.int32)
+    x, state = hidden(params, state, tokens[..., None], moved, config=config)
     return project(params, x[:, 0], config=config), replace(state, positions=state.positions + moved)
 
 

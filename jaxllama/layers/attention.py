@@ -14,16 +14,20 @@ FULL = 2**30  # a window wider than any context: no window
 _MASKED = -1e30  # finite, so that a block without a visible position gives 0 and not NaN
 
 
-def update_cache(cache: jax.Array, new: jax.Array, layer: jax.Array, positions: jax.Array) -> jax.Array:
+def update_cache(cache: jax.Array, new: jax.Array, layer: jax.Array, positions: jax.Array, fits: jax.Array | None = None) -> jax.Array:
     """Write new[B, T, K, H] into cache[L, B, K, S, H] at each slot's position.
 
-    The caller guarantees positions + T <= S; a write beyond the end would be moved back over older entries.
+    Args:
+        fits: bool[B], the slots that are written. Without it all are, and the caller guarantees that a write beyond S, which XLA moves back until it fits,
+            meets no entry that counts.
     """
     rows = rearrange(new, "b t k h -> b 1 1 k t h").astype(cache.dtype)
     zero = jnp.int32(0)
 
     def write(b: jax.Array, cache: jax.Array) -> jax.Array:
-        return lax.dynamic_update_slice(cache, rows[b], (layer, b, zero, positions[b], zero))
+        start = (layer, b, zero, positions[b], zero)
+        row = rows[b] if fits is None else jnp.where(fits[b], rows[b], lax.dynamic_slice(cache, start, rows.shape[1:]))
+        return lax.dynamic_update_slice(cache, row, start)
 
     if cache.shape[1] == 1:
         return write(zero, cache)

@@ -14,7 +14,8 @@ import os
 import jax
 import jax.numpy as jnp
 
-from jaxllama.kernels.assemble import kernels_run, register
+from jaxllama.kernels.assemble import kernels_run
+from jaxllama.kernels.call import Operand, Output, call_kernel, index_operand
 from jaxllama.kernels.frame import Buffer, Kernel, Work
 from jaxllama.kernels.ir import Function
 from jaxllama.kernels.vectors import DECLARATIONS, MASK, V32, VF, Vectors, constant, number
@@ -37,7 +38,12 @@ def attend(
 ) -> jax.Array:
     """See `attention.attend`."""
     slots, length, heads, head = q.shape
-    kv_heads = keys.shape[2]
+    kv_heads, capacity = keys.shape[2:4]
+    if heads % kv_heads or capacity % POSITIONS or length > capacity:
+        raise ValueError(
+            f"attention: {heads} query heads must be a multiple of {kv_heads} key/value heads, the cache's {capacity} positions one of {POSITIONS}, "
+            f"and {length} new positions must fit them"
+        )
     rows = length * heads // kv_heads
     chunk = min(rows, CHUNK)
     # The number of stretches must not depend on the slots: a slot's text would depend on its company through rounding.
@@ -45,12 +51,16 @@ def attend(
     tile = min(rows, TILE)
     name = f"jaxllama_attention_{head}_{keys.dtype.name}_{chunk}_{tile}_{stretches}_{number(softcap)}"
     partials = slots * kv_heads * chunk * stretches * state_size(head) if stretches > 1 else 1
-    call = jax.ffi.ffi_call(
-        register(name, lambda _: kernel(head, keys.dtype.name, chunk, tile, stretches, softcap)),
-        (jax.ShapeDtypeStruct(q.shape, jnp.float32), jax.ShapeDtypeStruct((partials,), jnp.float32)),
-        vmap_method="sequential",
-    )
-    return call(q.astype(jnp.float32) * scale, keys, values, jnp.asarray(layer, jnp.int32), positions, jnp.asarray(window, jnp.int32))[0]
+    operands = [
+        Operand("q", q.astype(jnp.float32) * scale, "B T N H", jnp.float32),
+        Operand("keys", keys, "L B K S H", keys.dtype),
+        Operand("values", values, "L B K S H", keys.dtype),
+        index_operand("layer", layer, keys.shape[0]),
+        Operand("positions", jnp.clip(positions, 0, capacity - length), "B", jnp.int32),
+        Operand("window", jnp.asarray(window, jnp.int32), "", jnp.int32),
+    ]
+    outputs = [Output("B T N H", jnp.float32), Output(str(partials), jnp.float32)]
+    return call_kernel(name, lambda _: kernel(head, keys.dtype.name, chunk, tile, stretches, softcap), operands, outputs)[0]
 
 
 def state_size(head: int) -> int:

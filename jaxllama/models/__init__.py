@@ -4,7 +4,7 @@ from .architectures import ARCHITECTURES, LLAMA_TENSORS, TensorRow, llama_like, 
 from .config import Config, Metadata
 from .forward import forward, hidden, project
 from .parameters import LOAD_MODES, Params, leaves, load_packed, load_params
-from .state import CACHE_TYPES, DecodeState, init_state
+from .state import CACHE_TYPES, ContextFull, DecodeState, init_state
 
 __all__ = [
     "ARCHITECTURES",
@@ -12,6 +12,7 @@ __all__ = [
     "LLAMA_TENSORS",
     "LOAD_MODES",
     "Config",
+    "ContextFull",
     "DecodeState",
     "Metadata",
     "Params",

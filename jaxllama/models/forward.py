@@ -17,6 +17,7 @@ from jaxllama.layers.rope import rope_table, rotate
 from jaxllama.layers.watch import Seen, Watch
 from jaxllama.quant import LayerStack, qmatmul, qtake, stack_matmul
 
+from .checks import check_inputs
 from .config import Config
 from .parameters import Params
 from .state import DecodeState
@@ -44,8 +45,10 @@ class _Layer:
         return rms_norm(x, self.vector(role), self.config.norm_epsilon)
 
 
-def _attention(layer: _Layer, x: jax.Array, state: DecodeState, table: tuple[jax.Array, jax.Array], window: jax.Array) -> tuple[jax.Array, DecodeState]:
-    """Self-attention of x f32[B, T, D] (already normalised)."""
+def _attention(
+    layer: _Layer, x: jax.Array, state: DecodeState, table: tuple[jax.Array, jax.Array], window: jax.Array, fits: jax.Array | None = None
+) -> tuple[jax.Array, DecodeState]:
+    """Self-attention of x f32[B, T, D] (already normalised). `fits` bool[B]: the slots whose keys and values are written; None for all."""
     config = layer.config
     slots, length, _ = x.shape
     rows = x.reshape(slots * length, -1)
@@ -57,7 +60,8 @@ def _attention(layer: _Layer, x: jax.Array, state: DecodeState, table: tuple[jax
     if config.qk_norm:
         q, k = layer.norm(q, "attn_q_norm"), layer.norm(k, "attn_k_norm")
     q, k = rotate(q, table, config.rope.kind), rotate(k, table, config.rope.kind)
-    state = replace(state, keys=update_cache(state.keys, k, layer.layer, state.positions), values=update_cache(state.values, v, layer.layer, state.positions))
+    keys, values = (update_cache(cache, new, layer.layer, state.positions, fits) for cache, new in ((state.keys, k), (state.values, v)))
+    state = replace(state, keys=keys, values=values)
     mixed = attend(q, state.keys, state.values, layer.layer, state.positions, window=window, scale=config.attention_scale, softcap=config.attention_softcap)
     out = layer.product(rearrange(mixed, "b t n h -> (b t) (n h)"), "attn_output")
     return out.reshape(x.shape), state
@@ -75,17 +79,29 @@ def _feed_forward(layer: _Layer, x: jax.Array) -> jax.Array:
     return out.reshape(x.shape)
 
 
-def hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Config, watch: Watch | None = None) -> tuple[jax.Array, DecodeState]:
+def hidden(
+    params: Params, state: DecodeState, tokens: jax.Array, counts: jax.Array | None = None, *, config: Config, watch: Watch | None = None
+) -> tuple[jax.Array, DecodeState]:
     """The normalised last hidden states f32[B, T, D] of T new tokens a slot, and the state with their keys and values.
 
-    Positions are not moved: the caller knows how many of the tokens count.
+    Positions are not moved: the caller knows how many of the tokens count. Where there is no room for a token its hidden state is NaN, and nothing that a
+    slot holds is overwritten.
 
     Args:
+        counts: int32[B], how many of each slot's tokens count; only looked at outside of jit, where those have to fit. All by default.
         watch: sees what every matrix of every layer is multiplied with; by role, with a leading axis of layers (and experts).
+
+    Raises:
+        ValueError, ContextFull: see `check_inputs`.
     """
+    check_inputs(params, state, tokens, counts, config)
+    length = tokens.shape[1]
+    fits = state.fits(length)
+    # A write beyond the caches is moved back by XLA. With this much room behind the context it meets nothing that counts; else such a slot is not written.
+    written = None if length <= state.capacity - state.n_ctx else fits
     with jax.named_scope("embedding"):
         x = qtake(params["token_embd"], tokens) * config.embedding_scale
-        positions = state.positions[:, None] + jnp.arange(tokens.shape[1])[None]
+        positions = state.positions[:, None] + jnp.arange(length)[None]
         table = rope_table(config.rope, positions, params.get("rope_freqs"))
     windows = jnp.asarray(np.where(np.asarray(config.windows) > 0, config.windows, FULL), jnp.int32)
 
@@ -93,7 +109,7 @@ def hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Con
         x, state = carry
         layer = _Layer(params["blocks"], index, config, watch)
         with jax.named_scope("attention"):
-            out, state = _attention(layer, layer.norm(x, "attn_norm"), state, table, windows[index])
+            out, state = _attention(layer, layer.norm(x, "attn_norm"), state, table, windows[index], written)
             x = x + (layer.norm(out, "post_attention_norm") if config.post_norms else out)
         with jax.named_scope("feed_forward"):
             out = _feed_forward(layer, layer.norm(x, "ffn_norm"))
@@ -108,7 +124,8 @@ def hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Con
     (x, state), seen = jax.lax.scan(block if watch is None else watched, (x, state), jnp.arange(config.n_layer))
     if watch is not None:
         watch.found.update(seen)
-    return rms_norm(x, params["output_norm"], config.norm_epsilon), state
+    room = (fits[:, None] & (positions < state.n_ctx))[..., None]
+    return jnp.where(room, rms_norm(x, params["output_norm"], config.norm_epsilon), jnp.nan), state
 
 
 def project(params: Params, x: jax.Array, *, config: Config) -> jax.Array:
@@ -131,6 +148,10 @@ def forward(params: Params, state: DecodeState, tokens: jax.Array, *, config: Co
 
     Returns:
         Logits f32[B, T, V]: position t's for the token after it; and the state T positions further.
+
+    Raises:
+        ValueError: a shape or a type is wrong; outside of jit also where an id is outside of the vocabulary. Inside of jit ids are clamped to the vocabulary.
+        ContextFull: outside of jit, where there is no room for a token. Inside of jit its logits are NaN.
 
     `forward` is a pure function; jit it with `config` static. It is the definition that `prefill` and `step` are tested against.
     """

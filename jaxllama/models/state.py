@@ -13,6 +13,10 @@ from .config import Config
 CACHE_TYPES = {"f32": jnp.float32, "f16": jnp.float16, "bf16": jnp.bfloat16}
 
 
+class ContextFull(ValueError):
+    """Tokens do not fit the context; the message gives both numbers."""
+
+
 @flax.struct.dataclass
 class DecodeState:
     """State of B sequences ("slots").
@@ -20,7 +24,7 @@ class DecodeState:
     Attributes:
         positions: int32[B], tokens each slot holds; the next token gets this position.
         keys, values: [L, B, K, S, H]; entries from `positions` on have no meaning.
-        n_ctx: how many tokens a slot may hold; static. S is larger: it has room for the padding of a prompt's last chunk.
+        n_ctx: how many tokens a slot may hold; static. S is larger: it has room for the padding of a prompt's last chunk, at least for one token.
     """
 
     positions: jax.Array
@@ -31,6 +35,15 @@ class DecodeState:
     @property
     def slots(self) -> int:
         return self.keys.shape[1]
+
+    @property
+    def capacity(self) -> int:
+        """S, positions that the caches have room for."""
+        return self.keys.shape[3]
+
+    def fits(self, length: int) -> jax.Array:
+        """bool[B], whether each slot's caches have room for `length` more positions, padding included."""
+        return (self.positions >= 0) & (self.positions <= self.capacity - length)
 
 
 def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cache_type: str = "f16") -> DecodeState:
@@ -44,9 +57,9 @@ def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cach
     """
     if cache_type not in CACHE_TYPES:
         raise ValueError(f"no cache type '{cache_type}'; there are {', '.join(CACHE_TYPES)}")
-    if slots < 1 or n_ctx < 1:
-        raise ValueError(f"a state needs at least one slot and one token, not {slots} and {n_ctx}")
-    capacity = -(-(n_ctx + padding) // BLOCK) * BLOCK
+    if slots < 1 or n_ctx < 1 or padding < 0:
+        raise ValueError(f"a state needs at least one slot, one token and no negative padding, not {slots}, {n_ctx} and {padding}")
+    capacity = -(-(n_ctx + max(padding, 1)) // BLOCK) * BLOCK
     shape = (config.n_layer, slots, config.n_head_kv, capacity, config.head_size)
     dtype = CACHE_TYPES[cache_type]
     return DecodeState(jnp.zeros(slots, jnp.int32), jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), n_ctx)

@@ -35,6 +35,7 @@ def dequantize(tensor: QTensor, dtype: jnp.dtype = jnp.float32) -> Array:
 
     This is for looking and testing: a model never holds its weights like this.
     """
+    tensor.check()
     if (numbers := tensor.block_format.values) is not None:
         return numbers(tensor.named_parts()).astype(dtype)
     values = _all_values(tensor)  # [stack, tiles, columns, 16]
@@ -50,7 +51,16 @@ def qtake(tensor: QTensor, ids: Array, index: int = 0) -> Array:
     """Rows of a matrix as numbers: f32[..., columns] for ids int32[...]. Only the rows that are asked for are unpacked.
 
     Ids outside the matrix are clamped to it.
+
+    Raises:
+        ValueError: the tensor's parts do not fit its format and shape.
+        TypeError: ids are no integers.
+        IndexError: there is no matrix `index`.
     """
+    tensor.check()
+    tensor.check_index(index)
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise TypeError(f"ids of rows must be integers, not {ids.dtype}")
     ids = jnp.clip(ids, 0, tensor.shape[1] - 1)
     if (numbers := tensor.block_format.values) is not None:
         return numbers({name: part[index][ids] for name, part in tensor.named_parts().items()})

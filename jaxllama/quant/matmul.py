@@ -161,17 +161,22 @@ def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = 
     Args:
         x: f32[..., columns].
         weight: the stack.
-        index: which matrix of the stack; may be traced, so that a scan over layers neither slices nor copies weights.
+        index: which matrix of the stack; may be traced, so that a scan over layers neither slices nor copies weights. A traced one is clamped to the stack.
         exact: compute in float32 throughout; otherwise activations are rounded (to int8 with a scale for every 32, or to bf16).
 
     Returns:
         f32[..., rows]. Differentiable in x, in reverse mode: the gradient is that of the product with the dequantized matrix, whatever was rounded.
 
     Raises:
-        ValueError: x does not have as many columns as the weight.
+        ValueError: x does not have as many columns as the weight, or the weight's parts do not fit its format and shape.
+        IndexError: there is no matrix `index`.
     """
-    if x.shape[-1] != weight.shape[2]:
-        raise ValueError(f"x has {x.shape[-1]} columns, the weight {weight.shape[2]}")
+    weight.check()
+    weight.check_index(index)
+    if x.ndim == 0 or x.shape[-1] != weight.shape[2] or not jnp.isrealobj(x):
+        raise ValueError(f"x is {x.dtype}{list(x.shape)}, expected real numbers [..., {weight.shape[2]}]: as many columns as the weight")
+    if x.size == 0:
+        return jnp.zeros((*x.shape[:-1], weight.shape[1]))
     flat = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
-    y = cast("Array", _product(flat, weight, index, exact))
+    y = cast("Array", _product(flat, weight, jnp.clip(jnp.asarray(index, jnp.int32), 0, weight.shape[0] - 1), exact))
     return y.reshape(*x.shape[:-1], weight.shape[1])

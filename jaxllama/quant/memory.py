@@ -52,7 +52,7 @@ class Memory:
             matrices: as many uint8[rows, row bytes] as the stack is high.
         """
         arrays = layout.allocate(format_, *shape)
-        _in_pieces(matrices, shape[0], lambda index, row, rows: layout.pack_into(arrays, index, format_, rows, byte_order, row))
+        _in_pieces(format_, shape, matrices, lambda index, row, rows: layout.pack_into(arrays, index, format_, rows, byte_order, row))
         return arrays
 
     def close(self) -> None:
@@ -62,13 +62,20 @@ class Memory:
         """Loading failed."""
 
 
-def _in_pieces(matrices: Iterable[np.ndarray], expected: int, work: Callable[[int, int, np.ndarray], None]) -> None:
-    """Call work(number of a matrix, first row, rows) for pieces of every matrix, on all cores; pieces are so small that they stay in a processor's cache."""
+def _in_pieces(format_: BlockFormat, shape: Shape, matrices: Iterable[np.ndarray], work: Callable[[int, int, np.ndarray], None]) -> None:
+    """Call work(number of a matrix, first row, rows) for pieces of every matrix, on all cores; pieces are so small that they stay in a processor's cache.
+
+    Raises:
+        ValueError: there are more or fewer matrices than the stack is high, or one is not as large as the others.
+    """
+    expected, size = shape[0], (shape[1], shape[2] // format_.type.weights * format_.type.bytes)
     count = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for matrix in matrices:
             if count == expected:
                 raise ValueError(f"expected {expected} matrices, found more")
+            if matrix.shape != size or matrix.dtype != np.uint8:
+                raise ValueError(f"matrix {count} of the stack is {matrix.dtype}{list(matrix.shape)}, expected uint8{list(size)}")
             step = max(LANES, _PIECE // matrix.shape[1] // LANES * LANES)
             starts = range(0, len(matrix), step)
             list(pool.map(lambda row, matrix=matrix, step=step, count=count: work(count, row, matrix[row : row + step]), starts))
@@ -123,7 +130,7 @@ class PackedFile(Memory):
         else:
             os.ftruncate(self._file.fileno(), self.end)
             offsets = [offset for offset, *_ in places]
-            _in_pieces(matrices, shape[0], lambda index, row, rows: self._write(format_, shape, index, row, rows, offsets, byte_order))
+            _in_pieces(format_, shape, matrices, lambda index, row, rows: self._write(format_, shape, index, row, rows, offsets, byte_order))
         return [self._mapped(*place) for place in places]
 
     def _write(self, format_: BlockFormat, shape: Shape, index: int, row: int, rows: np.ndarray, offsets: Sequence[int], byte_order: str) -> None:

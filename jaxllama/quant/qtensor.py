@@ -8,7 +8,9 @@ from math import prod
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from . import layout
 from .block import BlockFormat
@@ -35,6 +37,35 @@ class QTensor:
     @property
     def block_format(self) -> BlockFormat:
         return FORMATS[self.format]
+
+    def check(self) -> None:
+        """Hold the parts against the format and the shape; what reads them trusts both.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        format_ = FORMATS.get(self.format)
+        if format_ is None:
+            raise ValueError(f"no block format '{self.format}'; there are {', '.join(FORMATS)}")
+        if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[2] % format_.type.weights:
+            raise ValueError(f"a QTensor of {self.format} has a shape (stack, rows, columns), columns in blocks of {format_.type.weights}, not {self.shape}")
+        expected = [(layout.device_shape(format_, part, *self.shape), layout.host_dtype(part)) for part in format_.parts]
+        if [(p.shape, p.dtype) for p in self.parts] != expected:
+            found = ", ".join(f"{p.dtype}{list(p.shape)}" for p in self.parts)
+            wanted = ", ".join(f"{dtype}{list(shape)}" for shape, dtype in expected)
+            raise ValueError(f"a QTensor of {self.format} with shape {self.shape} has the parts {wanted}; found {found}")
+
+    def check_index(self, index: jax.Array | int) -> None:
+        """Refuse an index outside of the stack, where it is known; inside of jit it is clamped.
+
+        Raises:
+            IndexError: there is no such matrix.
+            TypeError: it is no integer.
+        """
+        if jnp.shape(index) != () or not jnp.issubdtype(jnp.result_type(index), jnp.integer):
+            raise TypeError(f"expected the number of a matrix, found {index!r}")
+        if not isinstance(index, Tracer) and not 0 <= int(index) < self.shape[0]:
+            raise IndexError(f"there is no matrix {int(index)} in a stack of {self.shape[0]}; they are counted from 0")
 
     @property
     def nbytes(self) -> int:
@@ -72,7 +103,7 @@ def from_blocks(
         memory: where the weights come to lie on the host; memory of this process by default.
 
     Raises:
-        ValueError: the format is unknown, or the bytes are no whole number of blocks.
+        ValueError: the format is unknown, or the bytes are no whole number of blocks, or matrices of one stack have different shapes.
     """
     if format not in FORMATS:
         raise ValueError(f"no block format '{format}'; there are {', '.join(FORMATS)}")
@@ -85,8 +116,10 @@ def from_blocks(
     first = next(rest, None)
     if first is None:
         raise ValueError(f"expected {stack} matrices, found 0")
+    if first.ndim != 2 or first.dtype != np.uint8:
+        raise ValueError(f"blocks are uint8[rows, row bytes] or uint8[stack, rows, row bytes], found {first.dtype}{list(first.shape)}")
     rows, row_bytes = first.shape
-    if row_bytes % format_.type.bytes:
+    if not rows or not row_bytes or row_bytes % format_.type.bytes:
         raise ValueError(f"rows of {row_bytes} bytes are no whole number of {format} blocks of {format_.type.bytes} bytes")
     shape = (stack, rows, row_bytes // format_.type.bytes * format_.type.weights)
     arrays = (memory or Memory()).fill(format_, shape, chain([first], rest), byte_order)
@@ -95,4 +128,5 @@ def from_blocks(
 
 def to_blocks(tensor: QTensor) -> np.ndarray:
     """The file's bytes: uint8[stack, rows, row bytes], little endian."""
+    tensor.check()
     return layout.unpack([np.asarray(part) for part in tensor.parts], tensor.block_format, tensor.shape[1])

@@ -12,7 +12,6 @@ import pytest
 
 import jaxllama
 from jaxllama.decode import (
-    ContextFull,
     SessionError,
     Stop,
     begin,
@@ -206,7 +205,7 @@ def test_a_full_context_stops_with_its_reason():
     n_prompt = len(model.encode("Once upon a time"))
     assert result.reason == "context"
     assert len(result.tokens) == 40 - n_prompt + 1  # the last token needs no room: nothing follows it
-    with pytest.raises(ContextFull, match=r"the prompt has .* the context holds 40"):
+    with pytest.raises(jaxllama.ContextFull, match=r"the prompt has .* the context holds 40"):
         model.generate(TEXT * 10)
     wide = jaxllama.load(n_ctx=80, exact=True).generate("Once upon a time", n_predict=len(result.tokens), ignore_eos=True, seed=1)
     assert wide.tokens == result.tokens  # up to the last token nothing wrapped or was forgotten

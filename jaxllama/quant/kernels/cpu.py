@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 
-from jaxllama.kernels.assemble import register
+from jaxllama.kernels.call import Operand, Output, call_kernel, index_operand
 from jaxllama.kernels.frame import Kernel
 from jaxllama.kernels.instructions import InstructionSet
 
 from ..activations import GROUP
 from ..block import LANES, Array
 from ..blocks import FORMATS
+from ..layout import host_dtype
 from ..qtensor import QTensor
 from . import tiles
 from .activations import rounding
@@ -36,20 +36,32 @@ def kernel_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
     """x f32[M, columns] -> f32[M, rows] with activations rounded to int8."""
     rows, columns = x.shape
     batch = min(rows, BATCH)
-    format_ = KERNEL_FORMATS[weight.format]
-    padded = rows + -rows % batch
-    round_name = register(f"jaxllama_round_{format_.size}_{format_.offset}", lambda _: rounding(format_))
-    shapes = [
-        jax.ShapeDtypeStruct((padded, columns), jnp.int8),
-        jax.ShapeDtypeStruct((padded, columns // GROUP), jnp.float32),
-        jax.ShapeDtypeStruct((padded, columns // format_.size), jnp.int32 if format_.offset else jnp.float32),
+    format_, block = KERNEL_FORMATS[weight.format], weight.block_format
+    sizes = {"P": rows + -rows % batch, "C": columns, "W": columns // GROUP, "G": columns // format_.size}
+    correction = jnp.int32 if format_.offset else jnp.float32
+    codes, scales, corrections = call_kernel(
+        f"jaxllama_round_{format_.size}_{format_.offset}",
+        lambda _: rounding(format_),
+        [Operand("activations", x, "M C", jnp.float32)],
+        [Output("P C", jnp.int8), Output("P W", jnp.float32), Output("P G", correction)],
+        sizes,
+    )
+    parts = [
+        Operand(f"{weight.format}'s {part.name}", array, f"S T B {part.count} {LANES}", host_dtype(part))
+        for part, array in zip(block.parts, weight.parts, strict=True)
     ]
-    rounded = jax.ffi.ffi_call(round_name, shapes, vmap_method="sequential")(x)
-    name = register(f"jaxllama_{weight.format.lower()}_{batch}", partial(kernel, weight.format, batch))
-    outputs = weight.parts[0].shape[1] * LANES
-    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct((padded // batch, batch, outputs), jnp.float32), vmap_method="sequential")
-    found = call(*weight.parts, *(r.reshape(-1, batch, r.shape[1]) for r in rounded), jnp.asarray(index, jnp.int32))
-    return found.reshape(-1, outputs)[:rows, : weight.shape[1]]
+    rounded = [
+        Operand(name, array.reshape(-1, batch, array.shape[1]), f"N {batch} {axis}", array.dtype)
+        for name, array, axis in (("codes", codes, "C"), ("scales", scales, "W"), ("corrections", corrections, "G"))
+    ]
+    (found,) = call_kernel(
+        f"jaxllama_{weight.format.lower()}_{batch}",
+        partial(kernel, weight.format, batch),
+        [*parts, *rounded, index_operand("index", index, weight.parts[0].shape[0])],
+        [Output(f"N {batch} O", jnp.float32)],
+        sizes | {"B": columns // block.type.weights, "O": weight.parts[0].shape[1] * LANES},
+    )
+    return found.reshape(-1, found.shape[-1])[:rows, : weight.shape[1]]
 
 
 def dense_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
@@ -57,8 +69,16 @@ def dense_rows(x: Array, weight: QTensor, index: Array | int) -> Array:
     rows, columns = x.shape
     batch = min(rows, DENSE_BATCH)
     padded = jnp.pad(x, ((0, -rows % batch), (0, 0))).reshape(-1, batch, columns)
-    outputs = -(-weight.shape[1] // LANES) * LANES
-    name = register(f"jaxllama_{weight.format.lower()}_{batch}", lambda _: dense_product(weight.format, batch))
-    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct((*padded.shape[:2], outputs), jnp.float32), vmap_method="sequential")
-    found = call(weight.parts[0], padded, jnp.asarray(index, jnp.int32))
-    return found.reshape(-1, outputs)[:rows, : weight.shape[1]]
+    (matrix,) = weight.parts
+    (found,) = call_kernel(
+        f"jaxllama_{weight.format.lower()}_{batch}",
+        lambda _: dense_product(weight.format, batch),
+        [
+            Operand("the weight", matrix, "S R C", host_dtype(weight.block_format.parts[0])),
+            Operand("activations", padded, f"N {batch} C", jnp.float32),
+            index_operand("index", index, matrix.shape[0]),
+        ],
+        [Output(f"N {batch} O", jnp.float32)],
+        {"O": -(-matrix.shape[1] // LANES) * LANES},
+    )
+    return found.reshape(-1, found.shape[-1])[:rows, : weight.shape[1]]

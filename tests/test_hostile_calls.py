@@ -1,0 +1,218 @@
+"""No call of the public API ends the process: wrong shapes, types, values and indices end in exceptions."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import hostile_calls
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxllama
+from jaxllama.kernels.assemble import kernels_run
+from jaxllama.kernels.call import Operand, Output, call_kernel
+
+SCRIPT = Path(hostile_calls.__file__)
+
+
+def hostile(folder: Path, seconds: int) -> str:
+    note = folder / "last.txt"
+    command = [sys.executable, "-X", "faulthandler", str(SCRIPT), "--seconds", str(seconds), "--note", str(note)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, f"the process ended after: {note.read_text() if note.exists() else 'nothing'}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def test_no_call_ends_the_process(tmp_path):
+    made = re.match(r"(\d+) calls: ", hostile(tmp_path, 15))
+    assert made
+    assert int(made[1]) > 20
+
+
+@pytest.mark.exhaustive
+def test_no_call_ends_the_process_for_longer(tmp_path):
+    hostile(tmp_path, 120)
+
+
+def test_every_public_function_is_called(tmp_path):
+    named = set(hostile_calls.NOT_CALLED) | {name.split(",")[0].split()[0] for name in hostile_calls.calls(tmp_path)}
+    assert {name for name in jaxllama.__all__ if inspect.isfunction(getattr(jaxllama, name))} <= named
+
+
+@pytest.fixture(scope="module")
+def parts(story_model):
+    state = jaxllama.init_state(story_model.config, 1, n_ctx=16, padding=8)
+    return story_model.params, state, story_model.config
+
+
+THREE = jnp.asarray([1, 2, 3], jnp.int32)
+
+
+def test_more_sequences_than_slots(parts):
+    params, state, config = parts
+    for call in (
+        lambda: jaxllama.step(params, state, THREE, config=config),
+        lambda: jaxllama.prefill(params, state, THREE[:, None], THREE, config=config),
+        lambda: jaxllama.forward(params, state, THREE[:, None], config=config),
+    ):
+        with pytest.raises(ValueError, match=r"tokens are int32\[3, 1\], expected integers \[1, T\]"):
+            call()
+    with pytest.raises(ValueError, match="a number for each of 1 slots"):
+        jaxllama.prefill(params, state, THREE[None], THREE, config=config)
+
+
+def test_states_and_parameters_of_another_model(parts):
+    params, state, config = parts
+    deeper = replace(config, n_layer=config.n_layer + 1, windows=(*config.windows, 0))
+    with pytest.raises(ValueError, match="the state's keys and values have shapes"):
+        jaxllama.step(params, state, THREE[:1], config=deeper)
+    with pytest.raises(ValueError, match=f"has {config.n_layer} layers, config has {config.n_layer + 1}"):
+        jaxllama.step(params, jaxllama.init_state(deeper, 1, n_ctx=16, padding=8), THREE[:1], config=deeper)
+    for wrong in (
+        replace(state, values=state.values[:, :, :1]),
+        replace(state, values=state.values.astype(jnp.float32)),
+        replace(state, positions=state.positions[None]),
+        replace(state, positions=state.positions.astype(jnp.int8)),
+        replace(state, n_ctx=state.capacity),
+        replace(state, keys=state.keys[..., :100, :], values=state.values[..., :100, :]),
+        replace(state, keys=state.keys[0], values=state.values[0]),
+    ):
+        with pytest.raises(ValueError, match="the state's"):
+            jaxllama.step(params, wrong, THREE[:1], config=config)
+    with pytest.raises(ValueError, match="token_embd has shape"):
+        jaxllama.step(params, state, THREE[:1], config=replace(config, n_vocab=config.n_vocab - 1))
+
+
+def test_ids_outside_the_vocabulary(parts):
+    params, state, config = parts
+    for token in (-1, config.n_vocab):
+        with pytest.raises(ValueError, match=f"token {token} is not in the vocabulary"):
+            jaxllama.step(params, state, jnp.asarray([token], jnp.int32), config=config)
+    run = jax.jit(jaxllama.step, static_argnames="config")
+    last, beyond = (run(params, state, jnp.asarray([token], jnp.int32), config=config)[0] for token in (config.n_vocab - 1, 2**31 - 1))
+    np.testing.assert_array_equal(last, beyond)
+    padded = jnp.asarray([[1, -7]], jnp.int32)  # what does not count may be anything
+    jaxllama.prefill(params, state, padded, jnp.asarray([1], jnp.int32), config=config)
+
+
+def test_a_full_context_is_an_error_outside_of_jit_and_nan_inside(parts):
+    params, state, config = parts
+    run = jax.jit(jaxllama.step, static_argnames="config")
+    for position in (16, 2**31 - 1, -1):
+        full = replace(state, positions=jnp.asarray([position], jnp.int32))
+        with pytest.raises(jaxllama.ContextFull, match="its context has room for 16"):
+            jaxllama.step(params, full, THREE[:1], config=config)
+        logits, _ = run(params, full, THREE[:1], config=config)
+        assert np.isnan(logits).all()
+    nearly = replace(state, positions=jnp.asarray([15], jnp.int32))
+    assert np.isfinite(run(params, nearly, THREE[:1], config=config)[0]).all()
+    assert jaxllama.step(params, nearly, THREE[:1], jnp.asarray([True]), config=config)[1].positions[0] == 16
+    full = replace(state, positions=jnp.asarray([16], jnp.int32))
+    jaxllama.step(params, full, THREE[:1], jnp.asarray([False]), config=config)  # an idle slot needs no room
+
+
+def test_what_a_slot_holds_survives_a_write_without_room(parts):
+    """Also where the caches have no room for the chunk beyond the context, so that XLA would move the write back over what is there."""
+    params, _, config = parts
+    tokens = jnp.arange(1, 121, dtype=jnp.int32)[None]
+    state = jaxllama.init_state(config, 1, n_ctx=120, padding=0)
+    _, state = jaxllama.forward(params, state, tokens, config=config)
+    logits, after = jax.jit(jaxllama.forward, static_argnames="config")(params, state, tokens[:, :20], config=config)
+    assert np.isnan(logits).all()
+    back = jaxllama.rollback(after, 20 + 1)
+    expected, _ = jaxllama.step(params, jaxllama.rollback(state, 1), tokens[:, -1], config=config)
+    np.testing.assert_array_equal(jaxllama.step(params, back, tokens[:, -1], config=config)[0], expected)
+
+
+@pytest.mark.parametrize("format", ["Q4_0", "IQ2_XS", "F16"])
+def test_matrices_outside_of_a_stack(format):
+    q = jaxllama.from_blocks(hostile_calls.blocks_of(format), format)
+    x = jnp.ones((2, 256))
+    for index in (-1, 5, 99):
+        with pytest.raises(IndexError, match=f"no matrix {index} in a stack of 5"):
+            jaxllama.qmatmul(x, q, index)
+        with pytest.raises(IndexError, match=f"no matrix {index} in a stack of 5"):
+            jaxllama.qtake(q, THREE, index)
+    run = jax.jit(jaxllama.qmatmul)
+    np.testing.assert_array_equal(run(x, q, 99), run(x, q, 4))
+    np.testing.assert_array_equal(run(x, q, -3), run(x, q, 0))
+    with pytest.raises(TypeError, match="the number of a matrix"):
+        jaxllama.qmatmul(x, q, 1.0)
+    assert jaxllama.qmatmul(x[:0], q).shape == (0, 20)
+    for wrong in (x[:, :-1], x[0, 0], x.astype(jnp.complex64)):
+        with pytest.raises(ValueError, match="as many columns as the weight"):
+            jaxllama.qmatmul(wrong, q)
+
+
+def test_tensors_that_are_not_what_they_say():
+    q = jaxllama.from_blocks(hostile_calls.blocks_of("Q4_K"), "Q4_K")
+    wrong = [
+        (replace(q, shape=(5, 200, 256)), "has the parts"),
+        (replace(q, shape=(50, 20, 256)), "has the parts"),
+        (replace(q, shape=(5, 20, 255)), "columns in blocks of 256"),
+        (replace(q, shape=(0, 20, 256)), "columns in blocks of 256"),
+        (replace(q, parts=q.parts[:-1]), "has the parts"),
+        (replace(q, parts=tuple(p.astype(jnp.float32) for p in q.parts)), "has the parts"),
+        (replace(q, format="Q6_K"), "has the parts"),
+        (replace(q, format="Q9"), "no block format 'Q9'"),
+    ]
+    for tensor, message in wrong:
+        for call in (lambda t: jaxllama.qmatmul(jnp.ones((1, 256)), t), lambda t: jaxllama.qtake(t, THREE), jaxllama.dequantize, jaxllama.to_blocks):
+            with pytest.raises(ValueError, match=message):
+                call(tensor)
+
+
+def test_blocks_of_a_stack_are_alike():
+    blocks = hostile_calls.blocks_of("Q4_K")
+    for wrong in (blocks[1, :3], np.concatenate([blocks[1]] * 90), blocks[1, :, :144][:, :0], blocks[1].astype(np.int32)):
+        with pytest.raises(ValueError, match=r"matrix 1 of the stack is .*, expected uint8\[20, 144\]"):
+            jaxllama.from_blocks(iter([blocks[0], wrong]), "Q4_K", stack=2)
+    for wrong in (blocks.astype(np.float32), blocks[0, 0]):
+        with pytest.raises(ValueError, match="blocks are uint8"):
+            jaxllama.from_blocks(wrong, "Q4_K")
+
+
+def test_sampling_of_other_slots(story_model):
+    from jaxllama.decode import start_history
+
+    size = story_model.config.n_vocab
+    sampling = jaxllama.make_sampling(1)
+    history = start_history([[1]], sampling, n_vocab=size, room=8)
+    at = jnp.zeros(1, jnp.int32)
+    for logits, more in ((jnp.zeros((3, size)), at), (jnp.zeros((1, size - 1)), at), (jnp.zeros((1, size)), jnp.zeros(2, jnp.int32)), (jnp.zeros(size), at)):
+        for call in (jaxllama.sample, jaxllama.distribution):
+            with pytest.raises(ValueError, match="expected"):
+                call(logits, sampling, history, more, story_model.words)
+
+
+def test_rolling_forward(parts):
+    _, state, _ = parts
+    for wrong in (-1, 1.5, THREE):
+        with pytest.raises(ValueError, match=r"rolled forward|expected a number of tokens"):
+            jaxllama.rollback(state, wrong)
+
+
+@pytest.mark.skipif(not kernels_run(), reason="no kernels on this processor")
+def test_the_check_before_every_kernel():
+    x, y = jnp.zeros((2, 3)), jnp.zeros((3, 4))
+
+    def call(*operands: Operand) -> None:
+        call_kernel("never", lambda _: pytest.fail("made"), operands, [Output("A", jnp.float32)], {"A": 2})
+
+    with pytest.raises(ValueError, match=r"never: y has shape \(3, 4\), expected \[B, B\] with B = 3, no axis empty"):
+        call(Operand("x", x, "A B", jnp.float32), Operand("y", y, "B B", jnp.float32))
+    with pytest.raises(ValueError, match=r"x has shape \(2, 3\), expected \[A, 4\] with A = 2"):
+        call(Operand("x", x, "A 4", jnp.float32))
+    with pytest.raises(ValueError, match=r"x has shape \(2, 3\), expected \[A\]"):
+        call(Operand("x", x, "A", jnp.float32))
+    with pytest.raises(ValueError, match="no axis empty"):
+        call(Operand("x", x[:, :0], "A B", jnp.float32))
+    with pytest.raises(ValueError, match="x is of type float32, expected int32"):
+        call(Operand("x", x, "A B", jnp.int32))
