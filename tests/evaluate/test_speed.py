@@ -69,7 +69,11 @@ def test_every_kind_of_table(fast, capsys):
 
 @pytest.mark.parametrize(
     ("extra", "message"),
-    [(["-o", "xml"], "expected one of md, csv"), (["-pg", "3"], "expected PP,TG"), (["-p", "0", "-n", "0"], "nothing to measure")],
+    [
+        (["-o", "xml"], "expected one of md, csv"),
+        (["-pg", "3"], "expected PP,TG"),
+        (["-p", "0", "-n", "0"], "there is no test to run: set -p, -n or -pg above 0"),
+    ],
 )
 def test_wrong_ways_to_measure(fast, extra, message, capsys):
     assert main([*fast, *extra]) == 1
