@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import tempfile
+import warnings
 from pathlib import Path
 
+_log = logging.getLogger(__name__)
 _VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
 
 
@@ -19,7 +23,7 @@ def prefer_wide_vectors() -> bool:
     if "jax" in sys.modules or _VECTOR_FLAG in flags:
         return False
     try:
-        wide = "avx512f" in Path("/proc/cpuinfo").read_text()
+        wide = "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
     if wide:
@@ -28,17 +32,28 @@ def prefer_wide_vectors() -> bool:
 
 
 def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "jaxllama"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "jaxllama"
+    except RuntimeError as error:
+        raise OSError(f"there is no home folder ({error}); XDG_CACHE_HOME names a folder for caches") from None
 
 
 def cache_folder() -> Path:
-    """The user's own cache folder for compiled programs."""
+    """The user's own cache folder for compiled programs.
+
+    Raises:
+        OSError: the user has no home folder.
+    """
     return _user_cache() / "xla"
 
 
 def packed_folder() -> Path:
-    """Where copies of models in the device's layout are kept; beside the compiled programs."""
+    """Where copies of models in the device's layout are kept; beside the compiled programs.
+
+    Raises:
+        OSError: the user has no home folder.
+    """
     return _user_cache() / "packed"
 
 
@@ -55,8 +70,8 @@ def packed_limit() -> int:
         raise ValueError(f"JAXLLAMA_PACKED_GB: expected a number of gigabytes, found {text!r}") from None
 
 
-def use_compilation_cache(folder: str | Path | None = None) -> Path:
-    """Keep compiled programs on disk, so that a second start does not compile.
+def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
+    """Keep compiled programs on disk, so that a second start does not compile. Where that cannot be done, one warning says so, and everything works without.
 
     Call it before the first array exists. The folder holds code that will be run: keep it where only you can write.
 
@@ -64,12 +79,22 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path:
         folder: where to; the user's cache folder by default.
 
     Returns:
-        The folder.
+        The folder; None where there is none.
     """
     import jax
 
-    path = Path(folder) if folder is not None else cache_folder()
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path = Path(folder) if folder is not None else cache_folder()
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        next(path.iterdir(), None)
+    except OSError as error:
+        _log.warning("compiled programs are not kept on disk: %s", error)
+        return None
+    try:
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:  # what is in it serves all the same
+        _log.warning("compiled programs are read from %s, but new ones are not kept: %s", path, error)
+        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")  # JAX would say it for each program
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

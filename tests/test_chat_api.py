@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -321,3 +322,18 @@ def test_apply_template(capsys, tmp_path):
     assert main(["apply-template", str(request)]) == 1
     assert "expected JSON" in capsys.readouterr().err
     assert main(["apply-template"]) == 1
+
+
+def test_a_terminal_without_readline(monkeypatch, capsys):
+    """Windows has none; its terminal edits lines by itself."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setitem(sys.modules, "readline", None)
+    monkeypatch.setattr("jaxllama.cli.chat.load_model", lambda *_, **__: SimpleNamespace(name="a model"))
+    monkeypatch.setattr(sys, "stdin", Terminal("/what\n/exit\n"))
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert main(["chat"]) == 0
+    assert "commands: /clear" in capsys.readouterr().err

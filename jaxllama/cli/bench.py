@@ -140,10 +140,10 @@ def _row(model: Model, found: Speed, touched: int, bandwidth: float, compiled: f
 
 def _peak_memory() -> int:
     """The most bytes this process has had in memory; 0 where the system does not tell."""
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:  # Windows
         return 0
-    import resource
-
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -14,6 +14,7 @@ Ctrl-C stops the answer; at the prompt it quits.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -175,7 +176,8 @@ def run(args: argparse.Namespace) -> int:
     tell = lambda text: console.print(text, style="dim", highlight=False, markup=False)  # noqa: E731
     if terminal:
         tell(f"{model.name}. /help lists the commands.")
-        import readline  # noqa: F401  history and editing of lines
+        with contextlib.suppress(ImportError):  # Windows has line editing of its own
+            import readline  # noqa: F401  history and editing of lines
     while True:
         try:
             text = first if first is not None else read_message(f"{_USER}> {_PLAIN}" if terminal else "")

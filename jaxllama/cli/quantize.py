@@ -161,7 +161,7 @@ def _patterns(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
 
     rules = list(args.tensor_type)
     if args.tensor_type_file:
-        rules += Path(args.tensor_type_file).read_text().split()
+        rules += Path(args.tensor_type_file).read_text(encoding="utf-8").split()
     found = []
     for rule in rules:
         pattern, equals, kind = rule.partition("=")

@@ -54,7 +54,7 @@ def _instruction_set() -> InstructionSet:
     import llvmlite.binding  # noqa: F401
 
     header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
-    version = dict(re.findall(r"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", header.read_text()))
+    version = dict(re.findall(r"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", header.read_text(encoding="utf-8")))
     major, minor = int(version.get("MAJOR", -1)), int(version.get("MINOR", -1))
     if major != frame.API_VERSION[0] or minor < frame.API_VERSION[1]:
         raise RuntimeError(f"XLA's foreign function interface has version {major}.{minor}, the kernels know {'.'.join(map(str, frame.API_VERSION))}")

@@ -13,7 +13,7 @@ def features() -> frozenset[str]:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return frozenset({"asimd", "asimddp"})  # every Apple processor has them
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return frozenset()
     for line in text.splitlines():

@@ -64,10 +64,11 @@ def load_packed(file: GGUFFile, config: Config, mode: str = "auto", progress: Pr
     size = sum(t.nbytes for t in file.tensors.values())
     if mode == "none" or (mode == "auto" and size < LEAST_BYTES):
         return load_params(file, config, progress)
-    path = packed_path(packed_folder(), [shard.path for shard in file.shards])
+    limit = packed_limit()
     for _ in range(2):  # the second time a stale file is gone
         try:
-            return load_params(file, config, progress, PackedFile(path, size=size, limit=packed_limit()))
+            path = packed_path(packed_folder(), [shard.path for shard in file.shards])
+            return load_params(file, config, progress, PackedFile(path, size=size, limit=limit))
         except Stale as error:
             _log.info("%s; packing again", error)
         except OSError as error:

@@ -6,11 +6,13 @@ made when a model is loaded for the first time. Later it is mapped: nothing is p
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import mmap
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -33,6 +35,9 @@ _PAGE = max(mmap.ALLOCATIONGRANULARITY, 4096)
 _PIECE = 2**20  # bytes packed at a time
 _SUFFIX, _PARTIAL = ".packed", ".partial"
 _ABANDONED = 600  # seconds without a write after which a partial file belongs to nobody
+_RENAMES = (
+    os.name != "nt"
+)  # whether mapped files can be renamed; if not, a file has its name from the start, and the header, written last, says that it is whole
 
 Shape = tuple[int, int, int]
 
@@ -105,17 +110,21 @@ class PackedFile(Memory):
         """
         self.path, self.end = path, _PAGE
         self._digest = hashlib.sha256(str(LAYOUT_VERSION).encode())
-        self._local = threading.local()
+        self._local, self._seeking = threading.local(), threading.Lock()
         self.complete = path.exists()
         if self.complete:
             self._file: IO[bytes] = path.open("rb")
-            os.utime(path)
+            with contextlib.suppress(OSError):  # a folder that others fill is used all the same
+                os.utime(path)
             self._size = os.fstat(self._file.fileno()).st_size
             return
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         make_room(path.parent, size, limit)
-        descriptor, self._partial = tempfile.mkstemp(_PARTIAL, path.stem + ".", path.parent)
-        self._file = os.fdopen(descriptor, "r+b")
+        if not _RENAMES:
+            self._partial, self._file = path, path.open("x+b")
+            return
+        descriptor, name = tempfile.mkstemp(_PARTIAL, path.stem + ".", path.parent)
+        self._partial, self._file = Path(name), os.fdopen(descriptor, "r+b")
 
     def fill(self, format_: BlockFormat, shape: Shape, matrices: Iterable[np.ndarray], byte_order: str) -> list[np.ndarray]:
         places = []
@@ -140,10 +149,18 @@ class PackedFile(Memory):
         lines = 1 if format_.dense else LANES  # rows that lie together
         for part, offset in zip(packed, offsets, strict=True):
             at = offset + (index * -(-shape[1] // lines) + row // lines) * part[0, 0].nbytes
-            data = part.reshape(-1).view(np.uint8).data
-            while data:
-                written = os.pwrite(self._file.fileno(), data, at)
-                data, at = data[written:], at + written
+            self._write_at(part.reshape(-1).view(np.uint8).data, at)
+
+    def _write_at(self, data: memoryview | bytes, at: int) -> None:
+        descriptor = self._file.fileno()
+        while data:
+            if hasattr(os, "pwrite"):
+                written = os.pwrite(descriptor, data, at)
+            else:  # Windows has no such call
+                with self._seeking:
+                    os.lseek(descriptor, at, os.SEEK_SET)
+                    written = os.write(descriptor, data)
+            data, at = data[written:], at + written
 
     def _staging(self, format_: BlockFormat, rows: int, columns: int) -> list[np.ndarray]:
         """Arrays of this thread for a piece; used again for the next one, since fresh memory costs more than packing does."""
@@ -169,35 +186,49 @@ class PackedFile(Memory):
             Stale: the file belongs to other weights, or was not written whole.
         """
         if self.complete:
-            header = os.pread(self._file.fileno(), _PAGE, 0).rstrip(b"\0")
+            header = self._file.read(_PAGE).rstrip(b"\0")
             self._file.close()
             if header != self._header():
                 raise Stale(f"{self.path} holds other weights")
             return
-        os.pwrite(self._file.fileno(), self._header(), 0)
+        threading.Thread(target=self._finish, name="packed file").start()
 
-        def finish() -> None:
-            try:
-                os.fsync(self._file.fileno())
-                self._file.close()
+    def _finish(self) -> None:
+        try:
+            os.fsync(self._file.fileno())
+            self._write_at(self._header(), 0)
+            self._file.close()
+            if _RENAMES:
                 os.replace(self._partial, self.path)
-            except OSError as error:
-                _log.warning("%s could not be kept: %s", self.path, error)
-                Path(self._partial).unlink(missing_ok=True)
-
-        threading.Thread(target=finish, name="packed file").start()
+        except OSError as error:
+            _log.warning("%s could not be kept: %s", self.path, error)
+            self._file.close()
+            _deleted(self._partial)
 
     def abandon(self) -> None:
         self._file.close()
-        Path(self.path if self.complete else self._partial).unlink(missing_ok=True)
+        _deleted(self.path if self.complete else self._partial)
+
+
+def _deleted(path: Path) -> bool:
+    """Delete a file if possible: Windows does not while somebody has it open."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError as error:
+        _log.info("%s stays for now: %s", path, error)
+        return False
+    return True
 
 
 def packed_path(folder: Path, files: Iterable[Path]) -> Path:
-    """The packed file of a model: its name depends on where the model's files are, how long they are and when they were changed."""
+    """The packed file of a model: its name depends on which files the model's are, how long they are and when they were changed.
+
+    The time that programs can set is not enough: copying with `-p`, unpacking and synchronising put other contents under an old time.
+    """
     seen = []
     for file in files:
         status = file.stat()
-        seen.append([str(file.resolve()), status.st_size, status.st_mtime_ns])
+        seen.append([str(file.resolve()), status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns])
     key = hashlib.sha256(json.dumps([LAYOUT_VERSION, seen]).encode()).hexdigest()[:24]
     return folder / (key + _SUFFIX)
 
@@ -217,7 +248,7 @@ def make_room(folder: Path, nbytes: int, limit: int) -> None:
         except FileNotFoundError:  # another process has finished or deleted it
             continue
         if file.suffix == _PARTIAL and time.time() - status.st_mtime > _ABANDONED:
-            file.unlink(missing_ok=True)
+            _deleted(file)
             continue
         total += status.st_size
         if file.suffix == _SUFFIX:
@@ -226,8 +257,7 @@ def make_room(folder: Path, nbytes: int, limit: int) -> None:
     for _, size, file in kept:
         if total + nbytes <= limit:
             break
-        file.unlink(missing_ok=True)
-        total -= size
-    disk = os.statvfs(folder)
-    if disk.f_bavail * disk.f_frsize < 1.5 * nbytes:
-        raise OSError(f"the disk has {disk.f_bavail * disk.f_frsize / 1e9:.1f} GB left, packed weights need {nbytes / 1e9:.1f} GB and some to spare")
+        total -= size if _deleted(file) else 0
+    free = shutil.disk_usage(folder).free
+    if free < 1.5 * nbytes:
+        raise OSError(f"the disk has {free / 1e9:.1f} GB left, packed weights need {nbytes / 1e9:.1f} GB and some to spare")

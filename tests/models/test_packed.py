@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -85,7 +89,17 @@ def test_a_changed_model_has_another_file(folder, tmp_path):
     first = memory.packed_path(folder, [model])
     assert memory.packed_path(folder, [model]) == first
     os.utime(model, ns=(1, 1))
-    assert memory.packed_path(folder, [model]) != first
+    changed = memory.packed_path(folder, [model])
+    assert changed != first
+    model.write_bytes(model.read_bytes()[::-1])  # other contents of the same length under the same time, as `cp -p` leaves them
+    os.utime(model, ns=(1, 1))
+    rewritten = memory.packed_path(folder, [model])
+    assert rewritten != changed
+    other = tmp_path / "other.gguf"
+    other.write_bytes(model.read_bytes())
+    os.utime(other, ns=(1, 1))
+    other.replace(model)
+    assert memory.packed_path(folder, [model]) not in (changed, rewritten)
 
 
 def test_old_files_make_room(tmp_path):
@@ -116,6 +130,76 @@ def test_without_room_the_weights_are_private(file, folder, monkeypatch, caplog)
     monkeypatch.setenv("JAXLLAMA_PACKED_GB", "much")
     with pytest.raises(ValueError, match="JAXLLAMA_PACKED_GB: expected a number"):
         load_packed(file, read_config(file), "mmap")
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("way", ["no folder", "no home", "full disk"])
+def test_without_a_place_to_write_the_weights_are_private(file, tmp_path, monkeypatch, caplog, way):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if way == "no folder":
+        (tmp_path / "jaxllama").touch()
+    if way == "no home":
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    if way == "full disk":
+        monkeypatch.setattr(os, "pwrite", full)
+    with caplog.at_level(logging.WARNING):
+        same(load_packed(file, read_config(file), "mmap"), load_params(file, read_config(file)))
+    assert len(caplog.records) == 1
+    assert "not shared with other processes" in caplog.text
+    assert not list(tmp_path.rglob("*.p*"))
+
+
+def test_a_folder_that_others_fill_is_used(file, folder, monkeypatch):
+    expected = load_packed(file, read_config(file), "mmap")
+    settle()
+    monkeypatch.setattr(os, "utime", full)
+    monkeypatch.setattr(memory, "make_room", full)  # would be called for a new file
+    same(load_packed(file, read_config(file), "mmap"), expected)
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """A system without the calls that only Unix has, where files that are open stay and keep their names."""
+    for name in ("pread", "pwrite", "statvfs", "sysconf", "sched_getaffinity"):
+        monkeypatch.delattr(os, name, raising=False)
+    for name in [name for name in vars(mmap) if name.startswith(("MADV_", "MAP_", "PROT_"))]:
+        monkeypatch.delattr(mmap, name)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))  # Python's own way there
+    monkeypatch.setattr(memory, "_RENAMES", False)
+
+    def refuse(*_, **__):
+        raise PermissionError(32, "The process cannot access the file because it is being used by another process")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+
+@pytest.mark.usefixtures("windows")
+def test_weights_are_mapped_where_unix_calls_are_missing(file, folder, monkeypatch):
+    config = read_config(file)
+    expected = load_params(file, config)
+    same(load_packed(file, config, "mmap"), expected)
+    settle()
+    monkeypatch.setattr(memory.PackedFile, "_write", full)  # nothing is packed again
+    same(load_packed(file, config, "mmap"), expected)
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_file_that_is_not_whole_yet_is_not_used(file, folder, monkeypatch, caplog):
+    config = read_config(file)
+    with monkeypatch.context() as patched:
+        patched.setattr(memory.PackedFile, "_finish", lambda packed: packed._file.close())  # the first process is still writing
+        expected = load_packed(file, config, "mmap")
+    (growing,) = folder.iterdir()
+    assert growing.read_bytes()[:4096] == bytes(4096)
+    with caplog.at_level(logging.WARNING):
+        same(load_packed(file, config, "mmap"), expected)
+    assert list(folder.iterdir()) == [growing]
+    assert not caplog.records
 
 
 def test_nothing_is_left_when_loading_fails(file, folder, monkeypatch):
