@@ -3,7 +3,8 @@
     python benchmarks/products.py
     python benchmarks/products.py --formats Q4_0,Q4_K --rows 1,8,256 --plain
 
-Every product reads another matrix of a stack larger than the caches. The last column is the share of the speed with which plain XLA reads memory.
+Every product reads another matrix of a stack larger than the caches. The last column is the share of the speed with which numbers that need no unpacking are
+read (`jaxllama.evaluate.speed.reader`), measured just before and just after.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from jaxllama import QTensor, from_blocks
 from jaxllama.cli.bench import numbers
-from jaxllama.evaluate.speed import memory_bandwidth
+from jaxllama.evaluate.speed import reader
 from jaxllama.quant import FORMATS, matmul
 from jaxllama.quant.kernels.dense import DENSE_FORMATS
 from jaxllama.quant.kernels.formats import KERNEL_FORMATS
@@ -63,7 +64,8 @@ def main() -> None:
     parser.add_argument("--rows", type=numbers, default=[1, 8], help="rows of activations")
     parser.add_argument("--plain", action="store_true", help="also without kernels")
     args = parser.parse_args()
-    print(f"{'format':8} {'rows':>5} {'formulation':14} {'GB/s':>7} {'GFLOP/s':>8} {'of memory':>9}")
+    read = reader(STACK_BYTES)
+    print(f"{'format':8} {'rows':>5} {'formulation':14} {'GB/s':>7} {'GFLOP/s':>8} {'of read speed':>13}")
     for name in args.formats.split(","):
         weight = random_stack(name)
         nbytes = weight.nbytes / weight.shape[0]
@@ -71,11 +73,11 @@ def main() -> None:
             chosen = matmul.formulation(jax.default_backend(), rows, name, False, COLUMNS)
             plain = matmul.dense if FORMATS[name].dense else matmul.integer_rows if rows <= matmul.FEW_ROWS else matmul.unpacked(jnp.dtype(jnp.bfloat16))
             for run in dict.fromkeys([chosen, plain] if args.plain else [chosen]):
-                taken = seconds(run, weight, rows)
-                share = nbytes / taken / memory_bandwidth()
+                before, taken, after = read(), seconds(run, weight, rows), read()
+                share = nbytes / taken / max(before, after)
                 label = getattr(run, "__name__", "unpacked")
                 print(
-                    f"{name:8} {rows:5} {label:14} {nbytes / taken / 1e9:7.1f} {2 * rows * ROWS * COLUMNS / taken / 1e9:8.0f} {100 * share:8.0f} %", flush=True
+                    f"{name:8} {rows:5} {label:14} {nbytes / taken / 1e9:7.1f} {2 * rows * ROWS * COLUMNS / taken / 1e9:8.0f} {100 * share:11.0f} %", flush=True
                 )
 
 

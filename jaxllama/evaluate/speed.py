@@ -16,6 +16,8 @@ from jaxllama.decode import begin, fork, jit_decode_loop, jit_prefill, make_samp
 from jaxllama.decode.shapes import LOOP_TOKENS, bucket_for, padded_chunks
 from jaxllama.models import DecodeState, init_state
 from jaxllama.models.parameters import leaves
+from jaxllama.quant import QTensor, from_blocks, qmatmul
+from jaxllama.quant.block import LANES
 
 if TYPE_CHECKING:
     from jaxllama.api import Model
@@ -136,14 +138,37 @@ def weights_read(model: Model) -> int:
     return total - (model.params["token_embd"].nbytes if "output" in model.params else 0)
 
 
-def memory_bandwidth(nbytes: int = 2**28, repeats: int = 5) -> float:
-    """Bytes a second with which XLA reads an array larger than the caches, at best."""
-    x = jnp.ones(nbytes // 4, jnp.float32)
-    total = jax.jit(jnp.sum)
-    total(x).block_until_ready()
-    best = float("inf")
-    for _ in range(repeats):
+LARGEST_READ = 2**28  # bytes; more than the caches of most processors hold
+
+
+def reader(nbytes: int) -> Callable[[], float]:
+    """Make about `nbytes` bytes of weights, `LARGEST_READ` at most; the function returned reads them once and returns bytes a second.
+
+    It reads as a token does: F32 matrices times one row, by the kernels and threads of a model's products. Nothing has to be unpacked, so reading is all there
+    is to do. XLA's own sum over the same bytes counts where it is faster, as on processors without a kernel. Weights that stay in the caches do so in
+    both, since they are as many bytes.
+    """
+    nbytes = min(nbytes, LARGEST_READ)
+    columns = 1024
+    rows = max(LANES, min(nbytes // (4 * columns), 8192) // LANES * LANES)
+    height = max(1, round(nbytes / (4 * columns * rows)))
+    matrix = np.ones((rows, columns), np.float32).view(np.uint8)
+    weight = from_blocks((matrix for _ in range(height)), "F32", stack=height)
+    x = jnp.ones((1, columns), jnp.float32)
+
+    @jax.jit
+    def multiply(weight: QTensor, x: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, height, lambda i, total: total + qmatmul(x, weight, i).sum(), jnp.float32(0))
+
+    @jax.jit
+    def add(weight: QTensor, x: jax.Array) -> jax.Array:
+        return sum((part.sum() for part in weight.parts), x[0, 0])
+
+    def seconds(way: Callable[[QTensor, jax.Array], jax.Array]) -> float:
         start = time.perf_counter()
-        total(x).block_until_ready()
-        best = min(best, time.perf_counter() - start)
-    return nbytes / best
+        way(weight, x).block_until_ready()
+        return time.perf_counter() - start
+
+    for way in (multiply, add):
+        seconds(way)  # compiles
+    return lambda: weight.nbytes / min(seconds(multiply), seconds(add))

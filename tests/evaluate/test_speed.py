@@ -6,20 +6,25 @@ import csv
 import json
 import sqlite3
 
+import jax
 import pytest
 
 from jaxllama.cli.bench import numbers
 from jaxllama.cli.main import main
+from jaxllama.evaluate import speed
 from jaxllama.evaluate.speed import Speed, SpeedTest, measure
+from jaxllama.models.parameters import leaves
+from jaxllama.quant import matmul, qmatmul
+from jaxllama.quant.kernels import cpu
 
 
 def test_names_and_counts():
     assert [SpeedTest(*t).name for t in ((512, 0), (0, 128), (16, 8, 1024))] == ["pp512", "tg128", "pp16+tg8 @ d1024"]
     assert SpeedTest(16, 8, 100, 3).tokens == 72
-    speed = Speed(SpeedTest(10, 0), (1.0, 2.0))
-    assert speed.rates == [10, 5]
-    assert speed.mean == 7.5
-    assert speed.deviation == pytest.approx(3.5355, abs=1e-4)
+    found = Speed(SpeedTest(10, 0), (1.0, 2.0))
+    assert found.rates == [10, 5]
+    assert found.mean == 7.5
+    assert found.deviation == pytest.approx(3.5355, abs=1e-4)
 
 
 def test_a_test_runs_as_often_as_asked(story_model):
@@ -56,8 +61,8 @@ def test_every_kind_of_table(fast, capsys):
     assert main([*fast, "-o", "json"]) == 0
     first, second = json.loads(capsys.readouterr().out)
     assert (first["n_prompt"], second["n_gen"]) == (8, 2)
-    assert second["bandwidth_share"] > 0
-    assert first["bandwidth_share"] is None
+    assert second["read_share"] > 0
+    assert first["read_share"] is None
     assert main([*fast, "-n", "0", "-o", "csv"]) == 0
     (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
     assert row["test"] == "pp8"
@@ -65,6 +70,41 @@ def test_every_kind_of_table(fast, capsys):
     with sqlite3.connect(":memory:") as database:
         database.executescript(capsys.readouterr().out)
         assert database.execute("SELECT test FROM jaxllama_bench").fetchall() == [("pp8",), ("tg2",)]
+
+
+def test_decoding_is_compared_with_the_fastest_reading(fast, capsys, monkeypatch, story_model):
+    asked, speeds = [], iter([1e6, 5e9, 2e6])
+    monkeypatch.setattr(speed, "reader", lambda nbytes: asked.append(nbytes) or (lambda: next(speeds)))
+    assert main([*fast, "-o", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert list(speeds) == []  # before the first test, and after each of the two
+    assert [row["read_speed"] for row in rows] == [5e9, 5e9]
+    touched = sum(leaf.nbytes for _, leaf in leaves(story_model.params))
+    assert asked == [touched]
+    assert rows[1]["read_share"] == pytest.approx(rows[1]["avg_ts"] * touched / 5e9)
+
+
+def test_a_reading_takes_the_products_way_through_all_the_bytes(monkeypatch):
+    matrices, indices = [], []
+
+    def product(x, weight, index):
+        matrices.append(weight)
+        jax.debug.callback(lambda i: indices.append(int(i)), index)
+        return qmatmul(x, weight, index)
+
+    monkeypatch.setattr(speed, "qmatmul", product)
+    nbytes = 3 * 4 * 1024 * 8192
+    assert speed.reader(nbytes)() > 0
+    jax.effects_barrier()
+    assert matrices[0].nbytes == nbytes
+    assert indices == [0, 1, 2] * 2  # to compile, and to measure
+    for small in (1, 3_700_000):
+        matrices.clear()
+        speed.reader(small)
+        assert matrices[0].nbytes == pytest.approx(max(small, 16 * 4096), rel=0.02)
+    backend = jax.default_backend()
+    kernels = [matmul.formulation(backend, 1, name, False, 1024) in (cpu.dense_rows, cpu.kernel_rows) for name in ("F32", "Q4_0")]
+    assert kernels[0] == kernels[1]
 
 
 @pytest.mark.parametrize(
