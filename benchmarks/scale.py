@@ -3,7 +3,7 @@
     python benchmarks/scale.py model.gguf
     python benchmarks/scale.py model.gguf --depths 100,1000 --prompts 128,512 --contexts 512,4096 --slots 1,4 --plot scale.png
 
-One line of JSON a measurement, milliseconds a token or megabytes; with --plot (needs matplotlib) also four curves. A step that grew faster than its work would
+One line of JSON a measurement, milliseconds a token or megabytes; with --plot (needs matplotlib) also five curves. A step that grew faster than its work would
 bend a curve upwards: reading n tokens does attention over n^2 / 2 pairs, so milliseconds a prompt token grow in a straight line, as do all the others.
 """
 
@@ -72,24 +72,31 @@ def main() -> None:
         print(memory_of(args.model, *args.memory_of))
         return
     jaxllama.use_compilation_cache()
-    curves: dict[str, Curve] = {}
+    curves: dict[tuple[str, str, str], Curve] = {}  # title, x, y
     longest = max(*args.depths, *args.prompts) + 128
     model = jaxllama.load(args.model, n_ctx=longest)
-    curves["decode, ms a token, tokens in the cache"] = [show("depth", d, milliseconds(model, SpeedTest(0, 16, d), args.r), "ms") for d in args.depths]
-    curves["prompt, ms a token, its length"] = [show("prompt", p, milliseconds(model, SpeedTest(p, 0), max(1, args.r // 2)), "ms") for p in args.prompts]
-    curves["decode, ms a token, n_ctx"] = []
+    curves["decoding, by depth", "tokens in the KV cache", "ms a token"] = [
+        show("depth", d, milliseconds(model, SpeedTest(0, 16, d), args.r), "ms") for d in args.depths
+    ]
+    curves["prefill, by length", "tokens of the prompt", "ms a token"] = [
+        show("prompt", p, milliseconds(model, SpeedTest(p, 0), max(1, args.r // 2)), "ms") for p in args.prompts
+    ]
+    by_context = curves["decoding, by context size", "n_ctx", "ms a token"] = []
     for n_ctx in args.contexts:
         model.n_ctx = n_ctx
-        curves["decode, ms a token, n_ctx"].append(show("context", n_ctx, milliseconds(model, SpeedTest(0, 16, 100), args.r), "ms"))
-    curves["memory, MB, n_ctx"] = [show("memory_context", c, memory(args.model, c, 1), "MB") for c in args.contexts]
-    curves["memory, MB, slots"] = [show("memory_slots", s, memory(args.model, min(args.contexts), s), "MB") for s in args.slots]
+        by_context.append(show("context", n_ctx, milliseconds(model, SpeedTest(0, 16, 100), args.r), "ms"))
+    curves["memory of a state of one slot", "n_ctx", "MB"] = [show("memory_context", c, memory(args.model, c, 1), "MB") for c in args.contexts]
+    curves[f"memory of a state, n_ctx {min(args.contexts)}", "slots", "MB"] = [
+        show("memory_slots", s, memory(args.model, min(args.contexts), s), "MB") for s in args.slots
+    ]
     if args.plot:
         from matplotlib import pyplot
 
         figure, axes = pyplot.subplots(1, len(curves), figsize=(4 * len(curves), 3), layout="constrained")
-        for axis, (title, curve) in zip(axes, curves.items(), strict=True):
+        for axis, ((title, x, y), curve) in zip(axes, curves.items(), strict=True):
             axis.plot(*zip(*curve, strict=True), "o-")
-            axis.set(title=title, ylim=(0, None), xlim=(0, None))
+            axis.set(title=title, xlabel=x, ylabel=y, ylim=(0, 1.1 * max(value for _, value in curve)), xlim=(0, None))
+            axis.locator_params(axis="x", integer=True, nbins=6)
         figure.savefig(args.plot)
 
 
