@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+from contextlib import closing
 
 import jax
 import pytest
@@ -67,7 +68,7 @@ def test_every_kind_of_table(fast, capsys):
     (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
     assert row["test"] == "pp8"
     assert main([*fast, "-o", "sql"]) == 0
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database:
         database.executescript(capsys.readouterr().out)
         assert database.execute("SELECT test FROM jaxllama_bench").fetchall() == [("pp8",), ("tg2",)]
 
