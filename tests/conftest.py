@@ -1,8 +1,23 @@
-"""Settings and fixtures for all tests: strict promotion, warnings as errors, two devices, no download."""
+"""Settings and fixtures for all tests: strict promotion, warnings as errors, two devices, no download, a cache of compiled programs for one run."""
 
 from __future__ import annotations
 
+import atexit
+import gc
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+# Workers, and whatever tests start, inherit this: a program is compiled once a run, nothing is left from the run before, and the user's caches are not touched.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.mkdtemp(prefix="jaxllama-tests-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ["XDG_CACHE_HOME"] = _cache
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{_cache}/jaxllama/xla"  # `use_compilation_cache` with the line above means the same
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
@@ -33,3 +48,20 @@ def shared_data() -> Path:
 def story_model() -> jaxllama.Model:
     """The model in the package, computed in float32 throughout."""
     return jaxllama.load(n_ctx=256, exact=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs() -> Iterator[None]:
+    """Programs of a module are dropped at its end: together they would take gigabytes, and what is needed again is on the disk."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+
+
+@pytest.fixture
+def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels are compiled in this test, whatever other tests have compiled."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)

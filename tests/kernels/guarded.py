@@ -1,7 +1,7 @@
 """Runs kernels on buffers that lie between pages which may not be touched; a step outside ends the process.
 
 Plays XLA's part: a call frame in memory and a thread pool whose tasks run at once, in other threads, or only after the call has returned.
-    python tests/kernels/guarded.py [--overrun]
+    python tests/kernels/guarded.py --overrun | FORMAT...       # the products of these formats, and all other kernels
 """
 
 from __future__ import annotations
@@ -119,12 +119,12 @@ def check(name: str, kernel: Kernel, operands: list[np.ndarray], results: list[n
     print(name, flush=True)
 
 
-def main() -> None:
+def main(formats: list[str]) -> None:
     rng = np.random.default_rng(0)
     instructions = assemble.instruction_set()
     assert instructions is not None
-    for name, kernel in KERNEL_FORMATS.items():
-        format_ = FORMATS[name]
+    for name in formats:
+        format_, kernel = FORMATS[name], KERNEL_FORMATS[name]
         for rows, batches, height, columns in ((1, 1, 16, 256), (8, 3, 600, 512), (3, 1, 48, 256)):
             parts = [
                 rng.integers(0, 60, int(np.prod(device_shape(format_, p, 2, height, columns))) * host_dtype(p).itemsize, np.uint8)
@@ -203,4 +203,4 @@ def overrun() -> None:
 
 
 if __name__ == "__main__":
-    overrun() if "--overrun" in sys.argv else main()
+    overrun() if "--overrun" in sys.argv else main(sys.argv[1:])

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import FORMATS, telling
 
 from jaxllama.decode import logits_kernel
 from jaxllama.kernels import assemble, frame
@@ -43,7 +44,7 @@ def assembly(kernel: Kernel, instructions) -> str:
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTION_SETS, ids=lambda i: i.tag)
-@pytest.mark.parametrize("name", KERNEL_FORMATS)
+@pytest.mark.parametrize("name", telling(KERNEL_FORMATS))
 def test_products_use_the_instructions_of_every_processor(name, instructions):
     wanted, unwanted = ASSEMBLY[instructions.tag]
     for rows in (1, 8):
@@ -70,13 +71,18 @@ def test_float_kernels_are_compiled_for_every_processor(instructions):
         assert called <= {"malloc", "free", "memcpy", "memset", "kernel_units", "kernel_work", "kernel_finish"}, called
 
 
+CHOSEN = [name for name in KERNEL_FORMATS if name in FORMATS]
+OTHERS = [name for name in KERNEL_FORMATS if name not in FORMATS]
+
+
 @needs_kernels
-def test_kernels_stay_within_their_buffers():
+@pytest.mark.parametrize("formats", telling([CHOSEN, OTHERS], [CHOSEN]), ids=" ".join)
+def test_kernels_stay_within_their_buffers(formats):
     """Every kernel, between pages that may not be touched, with threads that come at once, beside it, or too late."""
     script = [sys.executable, str(Path(__file__).with_name("guarded.py"))]
-    done = subprocess.run(script, capture_output=True, text=True)
+    done = subprocess.run([*script, *formats], capture_output=True, text=True)
     assert done.returncode == 0, f"after {done.stdout.splitlines()[-1:]}: {done.stderr}"
-    assert len(done.stdout.splitlines()) == 3 * len(KERNEL_FORMATS) + 4 + 9 + 3 + 4 + 2
+    assert len(done.stdout.splitlines()) == 3 * len(formats) + 4 + 9 + 3 + 4 + 2
     assert subprocess.run([*script, "--overrun"], capture_output=True).returncode < 0, "the guards do not work"
 
 
@@ -117,6 +123,7 @@ def test_another_version_of_the_interface(monkeypatch, caplog, tmp_path):
     assert "has version 1.0, the kernels know 0.3" in note
 
 
+@pytest.mark.usefixtures("nothing_is_kept")
 def test_a_broken_compiler(monkeypatch, caplog):
     monkeypatch.setattr(assemble, "compiled", lambda *_: (_ for _ in ()).throw(OSError("libLLVM is not what it should be")))
     monkeypatch.setattr(assemble, "kept_code", lambda _, make: make())  # code that is on the disk needs no compiler
@@ -125,14 +132,15 @@ def test_a_broken_compiler(monkeypatch, caplog):
     assert "libLLVM is not what it should be" in note
 
 
-def test_without_llvmlite_the_engine_still_works():
-    code = """
+@pytest.mark.parametrize("n_predict", telling([1, 3], [1]))  # without and with the decode loop, which is long to compile in plain XLA
+def test_without_llvmlite_the_engine_still_works(n_predict):
+    code = f"""
 import sys
 sys.modules["llvmlite"] = None
 import jaxllama
 from jaxllama.kernels.assemble import instruction_set
 assert instruction_set() is None
-print(jaxllama.load(n_ctx=64).generate("Once upon a time", n_predict=3, temperature=0).tokens)
+print(jaxllama.load(n_ctx=64).generate("Once upon a time", n_predict={n_predict}, temperature=0).tokens)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("[")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import telling
 
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, TensorData, ValueType, field_of, open_gguf, write_gguf, write_split
 from jaxllama.layers.attention import FULL
@@ -177,53 +178,51 @@ def test_the_window_of_a_llama_file_is_honoured(tiny):
         assert np.allclose(found[0, -1], expected[-1], rtol=1e-4, atol=1e-4) == same
 
 
-def test_every_format_loads_in_a_model(tmp_path):
-    """A model whose matrices are random blocks of each format runs, with finite logits, in the default and in the exact mode alike."""
+@pytest.mark.parametrize("name", telling([name for name, format_ in FORMATS.items() if not format_.dense]))
+def test_every_format_loads_in_a_model(name, tmp_path):
+    """A model whose matrices are random blocks of a format runs, with finite logits, in the default and in the exact mode alike."""
     rng = np.random.default_rng(0)
-    width, forward_width = 256, 512
-    for name, format_ in FORMATS.items():
-        if format_.dense:
-            continue
+    width, forward_width, format_ = 256, 512, FORMATS[name]
 
-        def matrix(tensor: str, rows: int, columns: int, name=name, format_=format_) -> TensorData:
-            count = columns // format_.type.weights
-            blocks = rng.integers(0, 256, (rows, count, format_.type.bytes), dtype=np.uint8)
-            for part in format_.parts:
-                if part.dtype == "f2":
-                    scale = (rng.random((rows, count)) * 2e-4).astype(np.float16)
-                    blocks[..., part.offset : part.offset + 2] = scale[..., None].view(np.uint8)
-            if name == "MXFP4":
-                blocks[..., 0] = 120  # 2^-8
-            if name == "NVFP4":
-                blocks[..., :4] = 1  # 2^-9
-            if name == "IQ1_M":  # the upper half of d, an f16 of about 2e-4, lies in two nibbles
-                blocks[..., 53] = blocks[..., 53] & 15 | 0xA0
-                blocks[..., 55] = blocks[..., 55] & 15
-            return TensorData(tensor, (rows, columns), format_.type, blocks.reshape(rows, -1))
+    def matrix(tensor: str, rows: int, columns: int) -> TensorData:
+        count = columns // format_.type.weights
+        blocks = rng.integers(0, 256, (rows, count, format_.type.bytes), dtype=np.uint8)
+        for part in format_.parts:
+            if part.dtype == "f2":
+                scale = (rng.random((rows, count)) * 2e-4).astype(np.float16)
+                blocks[..., part.offset : part.offset + 2] = scale[..., None].view(np.uint8)
+        if name == "MXFP4":
+            blocks[..., 0] = 120  # 2^-8
+        if name == "NVFP4":
+            blocks[..., :4] = 1  # 2^-9
+        if name == "IQ1_M":  # the upper half of d, an f16 of about 2e-4, lies in two nibbles
+            blocks[..., 53] = blocks[..., 53] & 15 | 0xA0
+            blocks[..., 55] = blocks[..., 55] & 15
+        return TensorData(tensor, (rows, columns), format_.type, blocks.reshape(rows, -1))
 
-        def vector(tensor: str, size: int) -> TensorData:
-            return TensorData(tensor, (size,), TENSOR_TYPE_NAMES["F32"], np.ones(size, np.float32).view(np.uint8))
+    def vector(tensor: str, size: int) -> TensorData:
+        return TensorData(tensor, (size,), TENSOR_TYPE_NAMES["F32"], np.ones(size, np.float32).view(np.uint8))
 
-        tensors = [matrix("token_embd.weight", 40, width), vector("output_norm.weight", width)]
-        for role, rows, columns in (
-            ("attn_q", width, width), ("attn_k", width, width), ("attn_v", width, width), ("attn_output", width, width),
-            ("ffn_gate", forward_width, width), ("ffn_up", forward_width, width), ("ffn_down", width, forward_width),
-        ):  # fmt: skip
-            tensors.append(matrix(f"blk.0.{role}.weight", rows, columns))
-        tensors += [vector("blk.0.attn_norm.weight", width), vector("blk.0.ffn_norm.weight", width)]
-        metadata = {
-            "general.architecture": "llama", "llama.embedding_length": width, "llama.block_count": 1, "llama.feed_forward_length": forward_width,
-            "llama.attention.head_count": 4, "llama.attention.layer_norm_rms_epsilon": 1e-5, "llama.vocab_size": 40,
-        }  # fmt: skip
-        write_gguf(tmp_path / "model.gguf", [field_of(k, v) for k, v in metadata.items()], tensors)
-        file = open_gguf(tmp_path / "model.gguf")
-        config = read_config(file)
-        params = load_params(file, config)
-        found = []
-        for exact in (False, True):
-            config = replace(config, exact=exact)
-            state = init_state(config, n_ctx=64, padding=32)
-            logits, _ = jax.jit(partial(forward, config=config))(params, state, jnp.asarray([[1, 5, 7]], jnp.int32))
-            found.append(np.asarray(logits))
-        assert np.isfinite(found[1]).all(), name
-        assert ((found[0] - found[1]) ** 2).sum() / (found[1] ** 2).sum() < 1e-2, name
+    tensors = [matrix("token_embd.weight", 40, width), vector("output_norm.weight", width)]
+    for role, rows, columns in (
+        ("attn_q", width, width), ("attn_k", width, width), ("attn_v", width, width), ("attn_output", width, width),
+        ("ffn_gate", forward_width, width), ("ffn_up", forward_width, width), ("ffn_down", width, forward_width),
+    ):  # fmt: skip
+        tensors.append(matrix(f"blk.0.{role}.weight", rows, columns))
+    tensors += [vector("blk.0.attn_norm.weight", width), vector("blk.0.ffn_norm.weight", width)]
+    metadata = {
+        "general.architecture": "llama", "llama.embedding_length": width, "llama.block_count": 1, "llama.feed_forward_length": forward_width,
+        "llama.attention.head_count": 4, "llama.attention.layer_norm_rms_epsilon": 1e-5, "llama.vocab_size": 40,
+    }  # fmt: skip
+    write_gguf(tmp_path / "model.gguf", [field_of(k, v) for k, v in metadata.items()], tensors)
+    file = open_gguf(tmp_path / "model.gguf")
+    config = read_config(file)
+    params = load_params(file, config)
+    found = []
+    for exact in (False, True):
+        config = replace(config, exact=exact)
+        state = init_state(config, n_ctx=64, padding=32)
+        logits, _ = jax.jit(partial(forward, config=config))(params, state, jnp.asarray([[1, 5, 7]], jnp.int32))
+        found.append(np.asarray(logits))
+    assert np.isfinite(found[1]).all()
+    assert ((found[0] - found[1]) ** 2).sum() / (found[1] ** 2).sum() < 1e-2

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_blocks import COLUMNS, random_blocks
+from tiers import telling
 
 from jaxllama.kernels import assemble
 from jaxllama.kernels.assemble import kernels_run
@@ -45,7 +46,7 @@ def instructions(request, monkeypatch):
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", KERNEL_FORMATS)
+@pytest.mark.parametrize("name", telling(KERNEL_FORMATS))
 def test_integer_sums_are_exact(name, instructions):
     """With powers of two for all scales every number of the product is exact in float32, so both forms must agree to the last bit."""
     format_ = FORMATS[name]
@@ -83,7 +84,7 @@ def test_what_is_not_a_number_stays_so():
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", KERNEL_FORMATS)
+@pytest.mark.parametrize("name", telling(KERNEL_FORMATS))
 def test_large_products_are_shared_among_threads(name):
     """Enough tiles for every thread to claim some, many calls at once, and the same numbers as from the plain form."""
     weight = from_blocks(np.repeat(random_blocks(name, 0, (1, 256)), 16, axis=1), name)

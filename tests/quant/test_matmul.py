@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_blocks import COLUMNS, FORMATS, PACKED, random_blocks
+from tiers import telling
 
 from jaxllama.kernels.assemble import kernels_run
 from jaxllama.quant import dequantize, from_blocks, qmatmul, stack_layers, stack_matmul
@@ -31,7 +32,7 @@ def setting(name: str, rows: int, outputs: int = 37):
     return x, weight, np.asarray(dequantize(weight)).astype(np.float64)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", telling(FORMATS))
 @pytest.mark.parametrize("rows", ROWS)
 def test_exact(name, rows):
     x, weight, matrix = setting(name, rows)
@@ -54,7 +55,7 @@ def test_rounding_moves_an_activation_by_half_a_code_at_most():
 
 
 @pytest.mark.parametrize("run", INTEGER)
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", telling(PACKED))
 @pytest.mark.parametrize(("rows", "outputs"), [(1, 37), (3, 16), (20, 1)])
 def test_integer_products_lose_nothing_but_the_rounding(run, name, rows, outputs):
     """The int8 product is the product of the rounded activations, up to float32 sums."""
@@ -68,7 +69,7 @@ def test_integer_products_lose_nothing_but_the_rounding(run, name, rows, outputs
     assert (np.abs(found - expected) <= 64 * np.finfo(np.float32).eps * size).all()
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", telling(PACKED))
 def test_unpacking_rounds_to_bf16_at_most(name):
     x, weight, matrix = setting(name, 9)
     found = np.asarray(jax.jit(unpacked(jnp.dtype(jnp.bfloat16)))(x, weight, 1))
@@ -139,7 +140,7 @@ def test_temporaries(run, share):
 
 
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", telling(FORMATS))
 def test_the_gradient_is_the_dequantized_matrixs(name, exact):
     """Through packed weights, for a matrix picked by a traced index."""
     x, weight, matrix = setting(name, 3)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_blocks import COLUMNS, random_blocks
+from tiers import telling
 
 from jaxllama.quant import FORMATS, QTensor, from_blocks, matmul
 from jaxllama.quant.kernels import pallas
@@ -21,7 +22,7 @@ def weights(name: str) -> QTensor:
     return QTensor(tuple(parts), name, found.shape)  # scales up to 2^127 would hide everything else
 
 
-@pytest.mark.parametrize("name", KERNEL_FORMATS)
+@pytest.mark.parametrize("name", telling(KERNEL_FORMATS))
 def test_it_computes_what_the_plain_form_does(name):
     weight = weights(name)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, COLUMNS)), jnp.float32)
