@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,12 +52,23 @@ def story_model() -> jaxllama.Model:
     return jaxllama.load(n_ctx=256, exact=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _forget_programs() -> Iterator[None]:
-    """Programs of a module are dropped at its end: together they would take gigabytes, and what is needed again is on the disk."""
-    yield
-    jax.clear_caches()
-    gc.collect()
+_LINUX = sys.platform.startswith("linux")
+_settled = 0  # bytes of this process when programs were last dropped
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if _LINUX else 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """After every half gigabyte compiled programs are dropped and freed memory is given back: what is needed again is on the disk."""
+    global _settled
+    if _resident() > _settled + 2**29:
+        jax.clear_caches()
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)  # XLA's threads compile in arenas that glibc keeps
+        _settled = _resident()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # A legacy format, one with scales of scales, a grid, one of four bits in floating point, one of three values, and floats.
-FORMATS = ("Q4_0", "Q4_K", "IQ2_XS", "MXFP4", "TQ1_0", "F16")
+FORMATS = ("Q4_0", "Q4_K", "IQ2_XS", "MXFP4", "TQ2_0", "F16")
 
 
 def telling(cases: Iterable[Any], chosen: Iterable[Any] = FORMATS) -> list[Any]:

@@ -108,7 +108,7 @@ def test_scan_is_unrolled(story_model, ids):
 
 
 def test_a_slot_in_a_batch_is_the_slot_alone(story_model):
-    prompts = [TEXT, "Ben was a bear.", "Once", TEXT * 2]
+    prompts = [TEXT, "Ben was a bear.", "Once", TEXT[:50]]
     options = {"n_predict": 40, "temperature": [0.8, 0.0, 1.2, 0.6], "top_k": [40, 0, 0, 5], "seed": [1, 2, 3, 4]}
     together = story_model.generate(prompts, **options)
     for i, prompt in enumerate(prompts):
