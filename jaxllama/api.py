@@ -154,7 +154,7 @@ class Model:
         if not ids and self.tokenizer.bos is not None:
             ids = [self.tokenizer.bos]
         if not ids:
-            raise ValueError("the prompt is empty, and this model has no token to begin with")
+            raise ValueError("the prompt is empty, and this model has no BOS token to start from")
         return ids
 
     def logits(self, tokens: Prompt) -> np.ndarray:
@@ -443,7 +443,7 @@ def load(
     trained = config.n_ctx_train
     context = min(trained, DEFAULT_CONTEXT) if n_ctx is None else n_ctx or trained
     if context < 1:
-        raise ValueError(f"n_ctx must be positive, or 0 for the model's own, not {n_ctx}")
+        raise ValueError(f"n_ctx must be positive, or 0 for the model's training context, not {n_ctx}")
     with ThreadPoolExecutor(1) as beside:  # a large vocabulary takes as long as packing, which needs no Python
         reading = beside.submit(Tokenizer.from_metadata, file.metadata, str(file.path))
         params = load_packed(file, config, load_mode, progress)

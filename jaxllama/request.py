@@ -88,7 +88,7 @@ def bias_of(tokenizer: Tokenizer, given: Any) -> dict[int, float]:
     pairs = given.items() if isinstance(given, Mapping) else given or ()
     for pair in pairs:
         if not isinstance(pair, Iterable) or isinstance(pair, str) or len(both := tuple(pair)) != 2:
-            raise ValueError(f"logit_bias: expected pairs of a token and a number, found {pair!r}")
+            raise ValueError(f"logit_bias: expected pairs of a token (an id or text) and a bias, found {pair!r}")
         key, value = both
         if value is False:
             value = float("-inf")
@@ -139,11 +139,11 @@ def grammar_for(
         json_schema_of_format = _schema_of_format(response_format)
         if json_schema_of_format is not None:
             if json_schema is not None:
-                raise ValueError("json_schema and response_format exclude each other")
+                raise ValueError("json_schema and response_format cannot be used together")
             json_schema = json_schema_of_format
     given = [n for n, v in (("grammar", grammar), ("json_schema", json_schema), ("regex", regex), ("choice", choice)) if v is not None and v != ""]
     if len(given) > 1:
-        raise ValueError(f"{given[0]} and {given[1]} exclude each other")
+        raise ValueError(f"{given[0]} and {given[1]} cannot be used together")
     if not given:
         return None
     if grammar is not None and not isinstance(grammar, (str, Grammar)):
@@ -165,7 +165,7 @@ def _trigger(tokenizer: Tokenizer, given: Any) -> str:
         return tokenizer.piece(given["token"], special=True).decode("utf-8", "replace")
     if isinstance(given, Mapping) and given.get("type") in (1, "word") and isinstance(given.get("value"), str):
         return given["value"]
-    raise ValueError(f"grammar_triggers: expected texts, or words and tokens with a type, found {given!r}; patterns are not supported")
+    raise ValueError(f"grammar_triggers: expected strings, or objects of type word or token, found {given!r}; patterns are not supported")
 
 
 @lru_cache(64)
@@ -186,7 +186,7 @@ def answer_grammar(
         ValueError: the request asks for both.
     """
     if grammar is not None and tools is not None:
-        raise ValueError("a grammar, a schema or a response_format and tools that may be called exclude each other; set tool_choice to none")
+        raise ValueError("tools cannot be used together with grammar, json_schema, regex, choice or response_format; set tool_choice to none")
     if tools is not None:
         return _answer(_read(tokenizer, tools.text), tools.trigger, thought if thought[1] else None, opened)
     return None if grammar is None else _answer(grammar, None, thought if thought[1] else None, opened)

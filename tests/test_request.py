@@ -78,7 +78,7 @@ def test_the_same_request_gets_the_same_grammar(model):
     assert grammar_for(model.tokenizer) is None
     assert grammar_for(model.tokenizer, grammar="", response_format={"type": "text"}) is None
     assert grammar_for(model.tokenizer, response_format={"type": "json_object"}).accepts('{"a": 1}')
-    with pytest.raises(ValueError, match="exclude each other"):
+    with pytest.raises(ValueError, match="cannot be used together"):
         grammar_for(model.tokenizer, regex="a", choice=["b"])
     with pytest.raises(SchemaError, match=r"json_schema\.schema"):
         grammar_for(model.tokenizer, response_format={"type": "json_schema", "json_schema": {}})

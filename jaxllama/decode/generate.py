@@ -87,9 +87,9 @@ def prefill_prompts(
     """
     longest = max(map(len, prompts))
     if longest > n_ctx:
-        raise ContextFull(f"the prompt has {longest} tokens, the context holds {n_ctx}; shorten the prompt or raise n_ctx")
+        raise ContextFull(f"the prompt has {longest} tokens, the context holds {n_ctx}; shorten the prompt or raise n_ctx (-c)")
     if any(len(p) == 0 for p in prompts):
-        raise ValueError("a prompt needs at least one token")
+        raise ValueError("a prompt is empty: it needs at least one token")
     slots = len(prompts)
     padding = bucket_for(min(n_ctx, n_batch), n_batch)  # of the largest chunk there can be, whatever this prompt's length: the loop compiles for this size
     if kept is None:

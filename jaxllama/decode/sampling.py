@@ -188,7 +188,7 @@ def make_sampling(
     for name, least, most in (("repeat_last_n", -1, None), ("dry_penalty_last_n", -1, None), ("mirostat", 0, 2), ("min_keep", 0, None)):
         array = np.asarray(values[name])
         if (array < least).any() or (most is not None and (array > most).any()):
-            raise ValueError(f"{name} must be {least} or more{'' if most is None else f', at most {most}'}, not {parameters[name]}")
+            raise ValueError(f"{name} must be at least {least}{'' if most is None else f' and at most {most}'}, not {parameters[name]}")
     if (np.asarray(values["repeat_penalty"]) <= 0).any():
         raise ValueError(f"repeat_penalty must be above 0, not {parameters['repeat_penalty']}")
     given = [logit_bias] * slots if isinstance(logit_bias, Mapping) else list(logit_bias)
@@ -251,7 +251,9 @@ def make_breakers(texts: Sequence[str], pieces: Sequence[bytes], encode: Callabl
                     tails.setdefault(tail, np.zeros(words * 32, np.uint8))[token] = 1
     room = next((n for n in _SLOTS_OF_TAILS if n >= len(tails)), None)
     if room is None:
-        raise ValueError(f"the sequence breakers have {len(tails)} endings, {_SLOTS_OF_TAILS[-1]} are allowed")
+        raise ValueError(
+            f"dry_sequence_breakers can be split over tokens in {len(tails)} ways: at most {_SLOTS_OF_TAILS[-1]} are supported; give fewer or shorter ones"
+        )
     padded, heads = np.full((room, MOST_TAIL), -1, np.int32), np.zeros((room, words), np.uint32)
     for n, (tail, bits) in enumerate(tails.items()):
         padded[n, : len(tail)] = tail

@@ -14,7 +14,7 @@ LOOP_TOKENS = 32  # the most tokens a slot can get in one dispatch of the decode
 def buckets(n_batch: int) -> tuple[int, ...]:
     """The prompt buckets when chunks have at most `n_batch` tokens."""
     if n_batch < 1:
-        raise ValueError(f"a batch needs at least one token, not {n_batch}")
+        raise ValueError(f"n_batch must be at least one token, not {n_batch}")
     return (*(b for b in PROMPT_BUCKETS if b < n_batch), n_batch)
 
 

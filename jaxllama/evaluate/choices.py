@@ -126,7 +126,7 @@ def multiple_choice(data: bytes) -> list[Question]:
     def answers() -> tuple[list[str], list[int]]:
         count = number()
         if count > _MOST_ANSWERS:
-            raise ValueError(f"multiple-choice data have a task with {count} answers at byte {at}; at most {_MOST_ANSWERS} make sense")
+            raise ValueError(f"multiple-choice data have a task with {count} answers at byte {at}; at most {_MOST_ANSWERS} are supported")
         texts = [take(number()).decode("utf-8", "replace") for _ in range(count)]
         return texts, list(struct.unpack(f"<{count}i", take(4 * count)))
 
@@ -171,10 +171,10 @@ def score_choices(model: Model, questions: Sequence[Question]) -> Iterator[Score
         tokens = [model.tokenizer.encode(text) for text in question.texts]
         longest = max(map(len, tokens))
         if longest > model.n_ctx:
-            raise ValueError(f"task {i} needs {longest} tokens, the context has {model.n_ctx} (-c makes it larger)")
+            raise ValueError(f"task {i} needs {longest} tokens, the context has {model.n_ctx}: raise n_ctx (-c)")
         prefix = next((n for n, some in enumerate(zip(*tokens, strict=False)) if len(set(some)) > 1), min(map(len, tokens)))
         if prefix == longest or prefix == 0:
-            raise ValueError(f"task {i}: the texts do not differ, or have nothing in common")
+            raise ValueError(f"task {i}: the answers do not differ, or their texts have no common beginning")
         spans = [(min(prefix, len(t) - 1), len(t)) for t in tokens]
         if question.scored is not None:
             spans = _after_choice(model, question.scored, tokens, prefix)

@@ -188,15 +188,15 @@ def compare(model: Model, path: str | Path, *, progress: Callable[[int, Divergen
     with path.open("rb") as file:
         head = file.read(20)
         if len(head) < 20 or head[:8] != MAGIC:
-            raise ValueError(f"{path}: expected log probabilities (as --kl-divergence-base writes them), found another kind of file")
+            raise ValueError(f"{path}: expected saved logits (as --kl-divergence-base writes them), found another kind of file")
         n_ctx, vocabulary, count = (int(v) for v in np.frombuffer(head[8:], "<i4"))
         if vocabulary != model.config.n_vocab:
-            raise ValueError(f"{path}: log probabilities of a model with {vocabulary} tokens, this one has {model.config.n_vocab}")
+            raise ValueError(f"{path}: the saved logits are of a model with a vocabulary of {vocabulary} tokens, this one has {model.config.n_vocab}")
         first = n_ctx // 2
         width = 4 + vocabulary + vocabulary % 2
         expected = 20 + 4 * n_ctx * count + 2 * width * (n_ctx - 1 - first) * count
         if n_ctx < 4 or count < 1 or path.stat().st_size < expected:
-            raise ValueError(f"{path}: expected {count} windows of {n_ctx} tokens, {expected} bytes, found {path.stat().st_size} bytes")
+            raise ValueError(f"{path}: expected {count} chunks of {n_ctx} tokens, {expected} bytes, found {path.stat().st_size} bytes")
         windows = np.frombuffer(file.read(4 * n_ctx * count), "<i4").reshape(count, n_ctx)
         if windows.min() < 0 or windows.max() >= vocabulary:
             raise ValueError(f"{path}: a token is outside the vocabulary of {vocabulary}")

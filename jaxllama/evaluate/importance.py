@@ -70,7 +70,7 @@ def _add(matrix: ImportanceMatrix, seen: dict) -> None:
     for role, (sums, counts) in seen.items():
         sums, counts = np.asarray(sums), np.asarray(counts)
         if not np.isfinite(sums).all():
-            raise ValueError(f"an activation that is not finite went into '{role}'")
+            raise ValueError(f"the input of '{role}' has NaN or infinite values, which no importance matrix can hold")
         if sums.ndim == 1:
             matrix.add(f"{role}.weight", sums[None], counts.reshape(1))
             continue

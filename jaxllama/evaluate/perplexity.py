@@ -67,7 +67,7 @@ def perplexity(
     found: list[np.ndarray] = []
     if stride > 0:
         if stride >= n_ctx:
-            raise ValueError(f"a stride of {stride} tokens needs windows of more than {stride} tokens, not {n_ctx}")
+            raise ValueError(f"a stride of {stride} tokens needs chunks (n_ctx) of more than {stride} tokens, not {n_ctx}")
         split_windows(list(tokens), n_ctx)  # for its complaints
         starts = range(0, len(tokens) - n_ctx, stride)
         windows = np.stack([np.asarray(tokens[s : s + n_ctx], np.int32) for s in starts[: chunks if chunks is not None and chunks >= 0 else None]])

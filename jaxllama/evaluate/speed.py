@@ -84,7 +84,7 @@ def measure(model: Model, test: SpeedTest, *, repeats: int = 5, warmup: bool = T
         ValueError: the test asks for nothing, or for more than the context holds.
     """
     if repeats < 1:
-        raise ValueError(f"a test needs at least one run, not {repeats}")
+        raise ValueError(f"repeats must be at least 1, not {repeats}")
     run = stopwatch(model, test)
     return Speed(test, tuple([run() for _ in range(repeats + warmup)][warmup:]))
 
@@ -96,7 +96,7 @@ def stopwatch(model: Model, test: SpeedTest) -> Callable[[], float]:
         ValueError: as `measure`.
     """
     if test.prompt < 0 or test.generated < 0 or test.depth < 0 or test.prompt + test.generated == 0 or test.slots < 1:
-        raise ValueError(f"a test needs tokens to read or to write, and at least one slot, not {test}")
+        raise ValueError(f"a test needs prompt tokens or generated tokens, and at least one slot, not {test}")
     if test.room > model.n_ctx:
         raise ValueError(f"{test.name} needs a context of {test.room} tokens, this one has {model.n_ctx}")
     rng = np.random.default_rng(0)

@@ -29,7 +29,7 @@ def split_windows(tokens: list[int] | np.ndarray, n_ctx: int, *, limit: int | No
         ValueError: the text has fewer than two windows, or windows are too short to score anything.
     """
     if n_ctx < 4:
-        raise ValueError(f"windows need at least 4 tokens, not {n_ctx}")
+        raise ValueError(f"n_ctx must be at least 4 tokens, not {n_ctx}")
     if len(tokens) < 2 * n_ctx:
         raise ValueError(f"a context of {n_ctx} tokens needs a text of at least {2 * n_ctx} tokens; this one has {len(tokens)}")
     count = len(tokens) // n_ctx

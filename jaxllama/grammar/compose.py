@@ -29,7 +29,7 @@ def after_thought(grammar: Grammar, start: str, end: str, *, opened: bool) -> Gr
 def from_triggers(grammar: Grammar, triggers: Sequence[str]) -> Grammar:
     """Free text that may end anywhere; from the first place on where a trigger stands, the grammar, which begins with that."""
     if not triggers or not all(triggers):
-        raise ValueError("grammar_triggers: expected texts from which on the grammar holds")
+        raise ValueError("grammar_triggers: expected a list of strings that start the grammar, none of them empty")
     writer = Writer()
     free = writer.without("free", triggers)
     return _around(grammar, writer, f"{free} {_INNER}? ")

@@ -65,7 +65,7 @@ class Converter:
         try:
             return self._convert(schema, name, path)
         except Impossible:
-            raise SchemaError(f"{path}: nothing is valid here: what the keywords say contradicts each other") from None
+            raise SchemaError(f"{path}: no value is valid here: the keywords contradict each other") from None
         finally:
             self._depth -= 1
 
@@ -114,9 +114,8 @@ class Converter:
     def _check(self, schema: Mapping[str, Any], known: set[str], path: str) -> None:
         if unknown := sorted(set(schema) - known - ANNOTATIONS - self._ignore):
             everywhere = set().union(*KNOWN.values())
-            why = "says nothing about this type" if unknown[0] in everywhere else "cannot be turned into a grammar"
-            if why.startswith("cannot"):
-                raise SchemaError(f"{path}.{unknown[0]}: this keyword {why}")
+            if unknown[0] not in everywhere:
+                raise SchemaError(f"{path}.{unknown[0]}: this keyword is not supported in a grammar; ignore (schema_ignore of a request) leaves it out")
 
     def _say(self, key: str, path: str, why: str) -> None:
         """Complain about a keyword, unless it may be left out."""
@@ -161,7 +160,7 @@ class Converter:
                 return schema
             target, rest = self._target(schema["$ref"], path), {k: v for k, v in schema.items() if k != "$ref" and k not in ANNOTATIONS}
             schema = merged(target, rest, path) if rest else target
-        raise SchemaError(f"{path}.$ref: references go in a circle")
+        raise SchemaError(f"{path}.$ref: the references form a cycle")
 
     def _options(self, schema: Mapping[str, Any], key: str, name: str, path: str) -> str:
         rest = {k: v for k, v in schema.items() if k != key}
@@ -198,7 +197,7 @@ class Converter:
             elif isinstance(target, Mapping) and key in target:
                 target = target[key]
             else:
-                raise SchemaError(f"{path}.$ref: there is no {reference}")
+                raise SchemaError(f"{path}.$ref: the schema has no {reference}")
         return target
 
     def _reference(self, reference: Any, path: str) -> str:
@@ -241,12 +240,12 @@ class Converter:
         for key in ("pattern", "format"):
             if key not in schema or (key == "format" and schema[key] not in FORMATS):
                 if key == "format" and schema.get(key) in _UNSAID:
-                    self._say("format", path, f"texts of the format {schema[key]!r} cannot be described by a grammar")
+                    self._say("format", path, f"the format {schema[key]!r} is not supported in a grammar")
                 continue
             if lengths:
-                self._say(next(k for k in ("minLength", "maxLength") if k in schema), path, f"a length beside {key} cannot be turned into a grammar")
+                self._say(next(k for k in ("minLength", "maxLength") if k in schema), path, f"a length beside {key} is not supported in a grammar")
             if key == "pattern" and schema.get("format") in FORMATS:
-                self._say("format", path, "a format beside a pattern cannot be turned into a grammar")
+                self._say("format", path, "a format beside a pattern is not supported in a grammar")
             try:
                 node = read_regex(schema[key] if key == "pattern" else FORMATS[schema[key]], anchored=key == "format")
             except GrammarError as error:
@@ -289,7 +288,7 @@ class Converter:
         if not isinstance(properties, Mapping) or not isinstance(required, Sequence) or not isinstance(patterns, Mapping):
             raise SchemaError(f"{path}: expected properties as an object and required as a list")
         if "propertyNames" in schema:
-            self._say("propertyNames", path, "this keyword cannot be turned into a grammar; use patternProperties")
+            self._say("propertyNames", path, "this keyword is not supported in a grammar; use patternProperties")
         others = schema.get("additionalProperties", not properties and not patterns)
         pairs = {}
         for key, value in properties.items():
@@ -310,12 +309,12 @@ class Converter:
         fewest, most = _limits(schema, "minProperties", "maxProperties", path)
         if not pairs and extra and most != 0:
             if fewest > 1:  # the same key may come twice, and then counts once
-                self._say("minProperties", path, "more than one unnamed member cannot be required in a grammar")
+                self._say("minProperties", path, "requiring more than one unnamed property is not supported in a grammar")
             return self._rules.add(name, f'"{{" space {several(extra, fewest, most)} "}}" space')
         if fewest > len(required):
-            self._say("minProperties", path, "more members than the required ones cannot be required in a grammar")
+            self._say("minProperties", path, "requiring more properties than those of 'required' is not supported in a grammar")
         if most is not None and (most < len(pairs) or extra):
-            self._say("maxProperties", path, "fewer members than there are properties cannot be turned into a grammar")
+            self._say("maxProperties", path, "fewer properties than the schema names are not supported in a grammar")
         order = self._in_any_order if self._any_order and len(pairs) > 1 else self._write.in_order
         return self._rules.add(name, f'"{{" space {order(pairs, list(required), extra, name)} "}}" space')
 
@@ -323,7 +322,7 @@ class Converter:
         """A rule for members beyond the named ones; None where there are none."""
         made = []
         if len(patterns) > 1 and not _told_apart(list(patterns)):
-            self._say("patternProperties", path, "several patterns can be turned into a grammar only if they begin with ^ and different characters")
+            self._say("patternProperties", path, "several patterns are supported in a grammar only if they begin with ^ and different characters")
         for number, (pattern, schema) in enumerate(patterns.items()):
             if schema is False:
                 continue
@@ -343,7 +342,7 @@ class Converter:
     def _in_any_order(self, pairs: Mapping[str, str], required: list[str], extra: str | None, name: str) -> str:
         """Members in any order, each once at most: a rule for every set of those that are left."""
         if len(pairs) > MOST_IN_ANY_ORDER:
-            raise SchemaError(f"{name}: {len(pairs)} properties in any order are too many, {MOST_IN_ANY_ORDER} can be turned into a grammar")
+            raise SchemaError(f"{name}: {len(pairs)} properties in any order are too many: at most {MOST_IN_ANY_ORDER} are supported")
         tail = f'{extra} ("," space {extra})*' if extra else ""
         return self._write.in_any_order(list(pairs), lambda left: not any(k in required for k in left), lambda k: pairs[k], f"{name}-left", tail)
 
@@ -382,7 +381,7 @@ class Converter:
         if values is None or "prefixItems" in schema or len(values) > _MOST_UNIQUE:
             if high is not None and high <= 1:
                 return self._array({k: v for k, v in schema.items() if k != "uniqueItems"}, name, path)
-            self._say("uniqueItems", path, f"this can be turned into a grammar only for up to {_MOST_UNIQUE} given values")
+            self._say("uniqueItems", path, f"this is supported in a grammar only for items of up to {_MOST_UNIQUE} given values (enum)")
             return self._array({k: v for k, v in schema.items() if k != "uniqueItems"}, name, path)
         most = len(values) if high is None else min(high, len(values))
         if low > most:

@@ -34,7 +34,7 @@ def read_gbnf(text: str, tokenize: Callable[[str], Sequence[int]] | None = None)
         GrammarError: the grammar is wrong.
     """
     if len(text) > MOST_TEXT:
-        raise GrammarError(f"the grammar has {len(text)} characters, {MOST_TEXT} are allowed")
+        raise GrammarError(f"the grammar has {len(text)} characters: at most {MOST_TEXT} are allowed")
     reader = _Reader(text, tokenize)
     try:
         rules = reader.grammar()
@@ -111,7 +111,7 @@ class _Reader:
             if name not in rules:
                 raise self.fail(f"there is no rule '{name}'", place)
         if "root" not in rules:
-            raise GrammarError("there is no rule 'root', with which a grammar begins")
+            raise GrammarError("there is no rule 'root', with which a grammar must start")
         return rules
 
     def choice(self, nested: bool) -> Node:
@@ -147,10 +147,10 @@ class _Reader:
             elif char in "*+?{":
                 least, most = self.repetition(nested)
                 if not repeatable:
-                    raise self.fail("there is nothing before this that could be repeated", start)
+                    raise self.fail("there is nothing to repeat before this", start)
                 count = (most if most is not None and most <= MOST_REPETITIONS else least) or 1
                 if weight * count > MOST_REPETITIONS:
-                    raise self.fail(f"this makes {weight * count} repetitions of parts, {MOST_REPETITIONS} are allowed", start)
+                    raise self.fail(f"this expands to {weight * count} repetitions: at most {MOST_REPETITIONS} are allowed", start)
                 weight *= count
                 self.symbols += 1 if most is None or most > MOST_REPETITIONS else most - least
                 items[-1] = Repeat(items[-1], least, most)
@@ -180,9 +180,9 @@ class _Reader:
             self.space(nested)
         self.expect("}")
         if least > MOST_REPETITIONS:
-            raise self.fail(f"{least} repetitions are too many, {MOST_REPETITIONS} are allowed", start)
+            raise self.fail(f"{least} repetitions are too many: at most {MOST_REPETITIONS} are allowed", start)
         if most is not None and most < least:
-            raise self.fail(f"at least {least} and at most {most} contradict each other", start)
+            raise self.fail(f"the minimum of {least} repetitions is above the maximum of {most}", start)
         return least, most
 
     def number(self) -> int:
@@ -192,7 +192,7 @@ class _Reader:
         """A character, or an escape for one."""
         start, char = self.at, self.peek()
         if not char:
-            raise self.fail("the grammar ends within a literal or a class")
+            raise self.fail("the grammar ends inside a literal or a character class")
         self.at += 1
         if char != "\\":
             return ord(char)
@@ -207,10 +207,10 @@ class _Reader:
             except ValueError:
                 code = -1
             if not 0 <= code <= 0x10FFFF:
-                raise self.fail(f"\\{kind} needs {_HEX[kind]} hexadecimal digits of a character", start)
+                raise self.fail(f"\\{kind} needs the {_HEX[kind]} hexadecimal digits of a character", start)
             self.at += _HEX[kind]
             return code
-        raise self.fail(f"there is no escape \\{kind}", start)
+        raise self.fail(f"unknown escape sequence \\{kind}", start)
 
     def literal(self) -> Node:
         self.at += 1
@@ -252,10 +252,10 @@ class _Reader:
         self.at = end + 1
         name = self.text[named : self.at]
         if self.tokenize is None:
-            raise self.fail(f"{name} needs a vocabulary", start)
+            raise self.fail(f"the token {name} needs the vocabulary of a model", start)
         ids = self.tokenize(name)
         if len(ids) != 1:
-            raise self.fail(f"{name} is no single token of the vocabulary, but {len(ids)}", start)
+            raise self.fail(f"{name} must be one token of the vocabulary, but is encoded as {len(ids)}", start)
         return TokenId(ids[0], negated)
 
 
@@ -294,7 +294,7 @@ def _check_left_recursion(reader: _Reader, rules: Rules) -> None:
                 return set().union(*(first(option, name) for option in options))
             case Repeat(item, _, most):
                 if most is None and may_be_empty(item):
-                    raise reader.fail(f"in the rule '{name}' something that may be empty is repeated without a limit: left recursion", reader.places[name])
+                    raise reader.fail(f"left recursion: the rule '{name}' repeats something that may be empty without a limit", reader.places[name])
                 return first(item, name)
         return set()
 
@@ -312,7 +312,7 @@ def _check_left_recursion(reader: _Reader, rules: Rules) -> None:
                 continue
             other = left.pop()
             if other in entered:
-                raise reader.fail(f"the rule '{other}' can begin with itself: left recursion", reader.places[other])
+                raise reader.fail(f"left recursion: the rule '{other}' can begin with itself", reader.places[other])
             if other not in done:
                 entered.add(other)
                 path.append((other, sorted(begins[other] - done)))

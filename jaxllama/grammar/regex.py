@@ -38,12 +38,12 @@ def read_regex(pattern: str, *, anchored: bool = False) -> Node:
         RegexError: the expression is malformed, or is not what a grammar can say.
     """
     if len(pattern) > _MOST_TEXT:
-        raise RegexError(f"the expression has {len(pattern)} characters, {_MOST_TEXT} are allowed")
+        raise RegexError(f"the regular expression has {len(pattern)} characters: at most {_MOST_TEXT} are allowed")
     reader = _Reader(pattern, anchored)
     try:
         return reader.whole()
     except RecursionError:
-        raise RegexError("the expression is nested too deeply") from None
+        raise RegexError("the regular expression is nested too deeply") from None
 
 
 class _Reader:
@@ -66,7 +66,7 @@ class _Reader:
     def whole(self) -> Node:
         found = self.alternatives()
         if self.at < len(self.text):
-            raise self.fail("there is no group that this ends")
+            raise self.fail("there is no open group that this closes")
         return found
 
     def alternatives(self) -> Node:
@@ -85,13 +85,13 @@ class _Reader:
             if self.peek("^") or self.peek("\\A"):
                 self.at += 1 if self.peek("^") else 2
                 if not outermost or at != start:
-                    raise self.fail("^ can only stand at the beginning", at)
+                    raise self.fail("^ is only supported at the beginning", at)
                 begins = True
                 continue
             if self.peek("$") or self.peek("\\Z") or self.peek("\\z"):
                 self.at += 1 if self.peek("$") else 2
                 if not outermost or (self.at < len(self.text) and self.text[self.at] != "|"):
-                    raise self.fail("$ can only stand at the end", at)
+                    raise self.fail("$ is only supported at the end", at)
                 ends = True
                 continue
             items.append(self.quantified(self.item()))
@@ -117,7 +117,7 @@ class _Reader:
             else:
                 return item
             if limits[1] is not None and limits[1] < limits[0]:
-                raise self.fail("the repetition's limits contradict each other", at)
+                raise self.fail("the minimum of repetitions is above the maximum", at)
             if not self.take("?"):
                 self.take("+")  # possessive: it matches the same texts where it matches
             item = Repeat(item, *limits)
@@ -143,7 +143,7 @@ class _Reader:
             self.at += 1
             return Chars(_NEWLINE, negated=True)
         if char in "*+?":
-            raise self.fail("there is nothing before this that could be repeated")
+            raise self.fail("there is nothing to repeat before this")
         if char == "\\":
             ranges, negated = self.escape()
             return Chars(ranges, negated)
@@ -157,22 +157,22 @@ class _Reader:
             if self.take("P<") or (self.peek("<") and not self.peek("<=") and not self.peek("<!") and self.take("<")):
                 end = self.text.find(">", self.at)
                 if end < 0:
-                    raise self.fail("the group's name does not end", start)
+                    raise self.fail("the group's name is not closed", start)
                 self.at = end + 1
             elif not self.take(":"):
-                raise self.fail("looking around, flags and other extensions cannot be turned into a grammar", start)
+                raise self.fail("lookaround, flags and other (?...) extensions are not supported in a grammar", start)
         self.depth += 1
         found = self.alternatives()
         self.depth -= 1
         if not self.take(")"):
-            raise self.fail("the group does not end", start)
+            raise self.fail("the group is not closed", start)
         return found
 
     def escape(self) -> tuple[tuple[tuple[int, int], ...], bool]:
         start = self.at
         self.at += 1
         if self.at >= len(self.text):
-            raise self.fail("the expression ends within an escape", start)
+            raise self.fail("the regular expression ends inside an escape sequence", start)
         kind = self.text[self.at]
         self.at += 1
         if kind in _CLASSES:
@@ -184,11 +184,11 @@ class _Reader:
             end = self.text.find("}", self.at) if braced else self.at + _HEX[kind]
             digits = self.text[self.at : end]
             if not digits or not all(c in "0123456789abcdefABCDEF" for c in digits) or (not braced and len(digits) < _HEX[kind]) or int(digits, 16) > _LAST:
-                raise self.fail(f"\\{kind} needs hexadecimal digits of a character", start)
+                raise self.fail(f"\\{kind} needs the hexadecimal digits of a character", start)
             self.at = end + braced
             return ((int(digits, 16), int(digits, 16)),), False
         if kind.isalnum():
-            raise self.fail(f"\\{kind} cannot be turned into a grammar", start)
+            raise self.fail(f"\\{kind} is not supported in a grammar", start)
         return ((ord(kind), ord(kind)),), False
 
     def characters(self) -> Node:
@@ -208,7 +208,7 @@ class _Reader:
                     raise self.fail("the class does not end", start)
                 high = self.one_of_class()
                 if len(high) != 1 or high[0][0] != high[0][1] or high[0][0] < low[0][0]:
-                    raise self.fail("a range's ends are in the wrong order, or no characters", start)
+                    raise self.fail("the ends of a range must be two characters in order", start)
                 ranges.append((low[0][0], high[0][0]))
             else:
                 ranges += low
@@ -337,5 +337,5 @@ def gbnf_of_regex(pattern: str) -> str:
 def gbnf_of_choices(choices: Sequence[str]) -> str:
     """GBNF for one of some texts."""
     if isinstance(choices, str) or not choices or not all(isinstance(c, str) for c in choices):
-        raise GrammarError("choice: expected a list of texts")
+        raise GrammarError("choice: expected a list of at least one string")
     return f"root ::= {' | '.join(map(literal, choices))}\n"

@@ -75,7 +75,7 @@ def merged(a: Any, b: Any, path: str) -> dict[str, Any] | bool:
             found.setdefault("allOf", [])
             found["allOf"] = [*found["allOf"], {k: b[k] for k in ("if", "then", "else")} if key == "if" else {key: value}]
         elif key not in ("then", "else"):
-            raise SchemaError(f"{path}.{key}: two values of this keyword cannot be put together in a grammar: {json.dumps(mine)} and {json.dumps(value)}")
+            raise SchemaError(f"{path}.{key}: these two values of the keyword cannot be combined in a grammar: {json.dumps(mine)} and {json.dumps(value)}")
     for one, other in ((a, b), (b, a)):  # what one of them has no property for is an additional one there
         if "properties" in other and "properties" in found:
             rest = one.get("additionalProperties", True)
@@ -164,7 +164,7 @@ def holds(value: Any, schema: Any, path: str) -> bool:
         elif key == "uniqueItems":
             good = kind != "array" or not wanted or all(not same(a, b) for n, a in enumerate(value) for b in value[:n])
         else:
-            raise SchemaError(f"{path}.{key}: this keyword beside given values cannot be turned into a grammar")
+            raise SchemaError(f"{path}.{key}: this keyword together with enum or const is not supported in a grammar")
         if not good:
             return False
     return True
@@ -213,11 +213,11 @@ def excluded(schema: Schema, what: Any, path: str) -> dict[str, Any] | bool:
         own, gone = types_of(schema) or list(TYPES), types_of(what) or []
         left = [t for t in own if t not in gone and not (t == "integer" and "number" in gone)]
         if not left or ("integer" in gone and "number" not in gone and "number" in left):
-            raise SchemaError(f"{path}.not: numbers without whole ones cannot be turned into a grammar") if left else Impossible
+            raise SchemaError(f"{path}.not: numbers that are not integers are not supported in a grammar") if left else Impossible
         return {**schema, "type": left}
     if set(what) <= {"type", "required"} and "required" in what and what.get("type", "object") == "object":
         if len(what["required"]) != 1:
-            raise SchemaError(f"{path}.not: only one required property can be excluded in a grammar")
+            raise SchemaError(f"{path}.not: the negation of several required properties is not supported in a grammar")
         (name,) = what["required"]
         if name in schema.get("required", ()):
             raise Impossible
@@ -235,4 +235,4 @@ def excluded(schema: Schema, what: Any, path: str) -> dict[str, Any] | bool:
                 if not what.get("required") and name not in schema.get("required", ()):
                     found["required"] = [*schema.get("required", ()), name]  # where it is missing, `what` holds
                 return found
-    raise SchemaError(f"{path}: what does not hold under this schema cannot be turned into a grammar: {json.dumps(what)[:200]}")
+    raise SchemaError(f"{path}: the negation of this schema is not supported in a grammar: {json.dumps(what)[:200]}")

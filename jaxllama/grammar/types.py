@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 from .schema_merge import SchemaError
 
+_PLAIN = "str, int, float, bool, None, list, dict, tuple, Literal and |"
 _SIMPLE: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
@@ -68,7 +69,7 @@ class _Types:
             return {"type": "array", "prefixItems": [self.schema(a) for a in args], "minItems": len(args), "maxItems": len(args)}
         if origin in (dict, Mapping):
             if args and args[0] is not str:
-                raise SchemaError(f"keys of a JSON object are texts, not {args[0]}")
+                raise SchemaError(f"keys of a JSON object must be strings, not {args[0]}")
             return {"type": "object", "additionalProperties": self.schema(args[1]) if args else {}}
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             return {"enum": [member.value for member in kind]}
@@ -78,7 +79,9 @@ class _Types:
             return found
         if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
             return self._fields(kind)
-        raise SchemaError(f"there is no JSON schema for {kind!r}; give a dictionary, a pydantic model, a dataclass or a type made of Python's simple ones")
+        raise SchemaError(
+            f"there is no JSON schema for {kind!r}; give a dictionary, a pydantic model, a dataclass, a TypedDict, an Enum or a type made of {_PLAIN}"
+        )
 
     def _fields(self, kind: Any) -> dict[str, Any]:
         """A reference, so that types may contain themselves."""

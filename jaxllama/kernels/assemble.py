@@ -50,18 +50,18 @@ def _instruction_set() -> InstructionSet:
         ImportError: there is no llvmlite.
     """
     if os.environ.get("JAXLLAMA_KERNELS", "").lower() in ("0", "off"):
-        raise RuntimeError("JAXLLAMA_KERNELS says so")
+        raise RuntimeError("JAXLLAMA_KERNELS=off is set")
     import llvmlite.binding  # noqa: F401
 
     header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
     version = dict(re.findall(r"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", header.read_text(encoding="utf-8")))
     major, minor = int(version.get("MAJOR", -1)), int(version.get("MINOR", -1))
     if major != frame.API_VERSION[0] or minor < frame.API_VERSION[1]:
-        raise RuntimeError(f"XLA's foreign function interface has version {major}.{minor}, the kernels know {'.'.join(map(str, frame.API_VERSION))}")
+        raise RuntimeError(f"XLA's foreign function interface has version {major}.{minor}, the kernels need {'.'.join(map(str, frame.API_VERSION))}")
     for instructions in INSTRUCTION_SETS:
         if instructions.features <= features():
             return instructions
-    raise RuntimeError(f"the processor has none of {', '.join(i.name for i in INSTRUCTION_SETS)}")
+    raise RuntimeError(f"the kernels need a CPU with one of {', '.join(i.name for i in INSTRUCTION_SETS)}")
 
 
 def target_machine(instructions: InstructionSet, *, host: bool = True) -> Any:

@@ -60,7 +60,7 @@ def load_packed(file: GGUFFile, config: Config, mode: str = "auto", progress: Pr
         GGUFError: as `load_params`.
     """
     if mode not in LOAD_MODES:
-        raise ValueError(f"no load mode '{mode}'; there are {', '.join(LOAD_MODES)}")
+        raise ValueError(f"there is no load mode '{mode}'; there are {', '.join(LOAD_MODES)}")
     size = sum(t.nbytes for t in file.tensors.values())
     if mode == "none" or (mode == "auto" and size < LEAST_BYTES):
         return load_params(file, config, progress)
@@ -72,7 +72,11 @@ def load_packed(file: GGUFFile, config: Config, mode: str = "auto", progress: Pr
         except Stale as error:
             _log.info("%s; packing again", error)
         except OSError as error:
-            _log.log(logging.INFO if mode == "auto" else logging.WARNING, "weights are not shared with other processes: %s", error)
+            _log.log(
+                logging.INFO if mode == "auto" else logging.WARNING,
+                "the weights are loaded without a copy in the cache folder, so processes do not share them: %s",
+                error,
+            )
             break
     return load_params(file, config, progress)
 

@@ -56,9 +56,9 @@ def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cach
         cache_type: "f16", "f32" or "bf16".
     """
     if cache_type not in CACHE_TYPES:
-        raise ValueError(f"no cache type '{cache_type}'; there are {', '.join(CACHE_TYPES)}")
+        raise ValueError(f"there is no cache type '{cache_type}'; there are {', '.join(CACHE_TYPES)}")
     if slots < 1 or n_ctx < 1 or padding < 0:
-        raise ValueError(f"a state needs at least one slot, one token and no negative padding, not {slots}, {n_ctx} and {padding}")
+        raise ValueError(f"slots and n_ctx must be at least 1 and padding at least 0, not {slots}, {n_ctx} and {padding}")
     capacity = -(-(n_ctx + max(padding, 1)) // BLOCK) * BLOCK
     shape = (config.n_layer, slots, config.n_head_kv, capacity, config.head_size)
     dtype = CACHE_TYPES[cache_type]

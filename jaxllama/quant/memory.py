@@ -201,7 +201,7 @@ class PackedFile(Memory):
             if _RENAMES:
                 os.replace(self._partial, self.path)
         except OSError as error:
-            _log.warning("%s could not be kept: %s", self.path, error)
+            _log.warning("%s: the copy of the weights could not be written: %s", self.path, error)
             self._file.close()
             _deleted(self._partial)
 
@@ -240,7 +240,7 @@ def make_room(folder: Path, nbytes: int, limit: int) -> None:
         OSError: they do not fit at all, or the disk would be nearly full.
     """
     if nbytes > limit:
-        raise OSError(f"{nbytes / 1e9:.1f} GB do not fit the limit of {limit / 1e9:.1f} GB for packed weights")
+        raise OSError(f"the weights need {nbytes / 1e9:.1f} GB, and JAXLLAMA_PACKED_GB allows {limit / 1e9:.1f} GB for all models")
     kept, total = [], 0
     for file in folder.iterdir():
         try:
@@ -260,4 +260,4 @@ def make_room(folder: Path, nbytes: int, limit: int) -> None:
         total -= size if _deleted(file) else 0
     free = shutil.disk_usage(folder).free
     if free < 1.5 * nbytes:
-        raise OSError(f"the disk has {free / 1e9:.1f} GB left, packed weights need {nbytes / 1e9:.1f} GB and some to spare")
+        raise OSError(f"the disk has {free / 1e9:.1f} GB left, the weights need {nbytes / 1e9:.1f} GB and some to spare")

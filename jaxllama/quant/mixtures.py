@@ -137,7 +137,7 @@ def file_type(name: str) -> str:
     for known, (number, _) in FILE_TYPES.items():
         if name == str(number):
             return known
-    raise ValueError(f"no file type '{name}'; there are {', '.join([*FILE_TYPES, *ALIASES])} and COPY")
+    raise ValueError(f"there is no file type '{name}'; there are {', '.join([*FILE_TYPES, *ALIASES])} and COPY")
 
 
 def order(name: str) -> tuple[int, str]:
@@ -245,7 +245,7 @@ def _mixed(tensor: Given, category: str, model: ModelFacts, kind: str, choices: 
         if kind not in _LOWEST and model.n_expert > 1:  # experts may lie in any order: the layer is in the name
             match = re.match(r"blk\.(\d+)\.", tensor.name)
             if match is None or int(match[1]) >= model.n_layer:
-                raise ValueError(f"tensor '{tensor.name}' names no layer from 0 to {model.n_layer - 1}")
+                raise ValueError(f"tensor '{tensor.name}' must name a layer from 0 to {model.n_layer - 1}")
             i = int(match[1])
         if category == "ffn_down":
             return _feed_forward_down(model, kind, i, importance)

@@ -106,7 +106,7 @@ def from_blocks(
         ValueError: the format is unknown, or the bytes are no whole number of blocks, or matrices of one stack have different shapes.
     """
     if format not in FORMATS:
-        raise ValueError(f"no block format '{format}'; there are {', '.join(FORMATS)}")
+        raise ValueError(f"there is no block format '{format}'; there are {', '.join(FORMATS)}")
     if isinstance(blocks, np.ndarray):
         blocks = blocks[None] if blocks.ndim == 2 else blocks
         stack = blocks.shape[0]
@@ -120,7 +120,7 @@ def from_blocks(
         raise ValueError(f"blocks are uint8[rows, row bytes] or uint8[stack, rows, row bytes], found {first.dtype}{list(first.shape)}")
     rows, row_bytes = first.shape
     if not rows or not row_bytes or row_bytes % format_.type.bytes:
-        raise ValueError(f"rows of {row_bytes} bytes are no whole number of {format} blocks of {format_.type.bytes} bytes")
+        raise ValueError(f"rows of {row_bytes} bytes are not a whole number of {format} blocks of {format_.type.bytes} bytes")
     shape = (stack, rows, row_bytes // format_.type.bytes * format_.type.weights)
     arrays = (memory or Memory()).fill(format_, shape, chain([first], rest), byte_order)
     return QTensor(tuple(jax.device_put(array) for array in arrays), format, shape)

@@ -42,7 +42,7 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
             another shape.
     """
     if format not in FORMATS:
-        raise ValueError(f"no block format '{format}'; there are {', '.join(FORMATS)}")
+        raise ValueError(f"there is no block format '{format}'; there are {', '.join(FORMATS)}")
     format_ = FORMATS[format]
     x = np.asarray(x)
     if x.ndim == 0 or x.shape[-1] % format_.type.weights:
@@ -57,7 +57,7 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
             raise ValueError("importance must be finite and not negative")
     if format_.dense:
         if format not in FLOATS:
-            raise ValueError(f"{format} holds integers; numbers are not rounded to it")
+            raise ValueError(f"{format} is an integer type: quantize does not round to it")
         _check_finite(x)
         return np.ascontiguousarray(x.astype(FLOATS[format])).view(np.uint8)
     return _in_pieces(x, format_, importance, threads or os.cpu_count() or 1)

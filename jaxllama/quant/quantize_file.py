@@ -172,9 +172,9 @@ def _check(file: GGUFFile, tensor: Tensor, format: str, allow_requantize: bool) 
     where = f"tensor '{tensor.name}'"
     kind = FORMATS.get(tensor.type.name)
     if kind is None or (kind.dense and tensor.type.name.startswith("I")):
-        raise GGUFError(file.path, where, expected="a type that can be turned into numbers", found=tensor.type.name)
+        raise GGUFError(file.path, where, expected="a floating-point or quantized type", found=tensor.type.name)
     if not kind.dense and not allow_requantize:
-        raise GGUFError(file.path, where, expected="F32, F16 or BF16 (--allow-requantize quantizes again what is quantized, at a loss)", found=tensor.type.name)
+        raise GGUFError(file.path, where, expected="F32, F16 or BF16 (--allow-requantize allows requantizing, which loses quality)", found=tensor.type.name)
     type_ = TENSOR_TYPE_NAMES[format]
     if tensor.shape[-1] % type_.weights:
         raise GGUFError(file.path, where, expected=f"rows of a multiple of {type_.weights} numbers for {format}", found=f"{tensor.shape[-1]} columns")
@@ -272,7 +272,7 @@ def write_plan(
     paths = [path.with_name(shard_name(path.name, i, count)) for i in range(count)] if count > 1 else [path]
     for p in paths:
         if p.exists():
-            raise GGUFError(p, "the output", expected="a name that is free", found="a file of that name")
+            raise GGUFError(p, "the output", expected="a file name that does not exist yet", found="an existing file")
     room = shutil.disk_usage(path.parent).free
     if room < plan.new_bytes:
         raise OSError(f"{path}: the new file needs {plan.new_bytes:,} bytes, the disk has {room:,} left")

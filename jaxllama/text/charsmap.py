@@ -22,7 +22,7 @@ class CharsMap:
     def __init__(self, raw: bytes):
         size = int.from_bytes(raw[:4], "little")
         if len(raw) < 4 or size % 4 or size + 4 >= len(raw):
-            raise ValueError(f"a table of {size} bytes in {len(raw)} bytes")
+            raise ValueError(f"a precompiled_charsmap of {len(raw)} bytes with a table of {size} bytes")
         self._units = np.frombuffer(raw, "<u4", size // 4, 4).tolist()
         self._replacements = raw[4 + size :]
 
@@ -45,12 +45,12 @@ class CharsMap:
                 if unit >> 8 & 1:
                     best = at + 1 - start, units[node] & _VALUE
         except IndexError:
-            raise ValueError("the table of normalisations points beyond itself") from None
+            raise ValueError("a precompiled_charsmap that points beyond its end") from None
         if best is None:
             return None
         end = self._replacements.find(b"\0", best[1])
         if end < 0:
-            raise ValueError("a replacement in the table of normalisations has no end")
+            raise ValueError("a precompiled_charsmap with a replacement that does not end")
         return best[0], self._replacements[best[1] : end]
 
     def _base(self, node: int) -> int:

@@ -32,7 +32,7 @@ class PLaMo2:
             else:
                 ids[text] = token
         if len(self._bytes) < 256:
-            raise ValueError(f"tokens for all 256 bytes are needed, {len(self._bytes)} are there")
+            raise ValueError(f"byte tokens for {len(self._bytes)} of 256 bytes")
         self._prefixes = Prefixes(ids)
         self._scores = [_whole(s) for s in vocabulary.scores.tolist()]
 

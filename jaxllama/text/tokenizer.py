@@ -74,7 +74,7 @@ class Tokenizer:
         try:
             return cls(vocabulary)
         except ValueError as error:
-            raise GGUFError(path, f"the vocabulary ({vocabulary.model})", expected="one that text can be encoded with", found=error) from None
+            raise GGUFError(path, f"the vocabulary ({vocabulary.model})", expected="a vocabulary that can encode text", found=error) from None
 
     def __len__(self) -> int:
         return len(self.vocabulary.tokens)

@@ -18,6 +18,7 @@ from .token_type import TokenType
 _log = logging.getLogger(__name__)
 
 MODELS = ("llama", "gpt2", "bert", "t5", "rwkv", "plamo2", "gemma4", "whitespace", "hybriddna")
+_NO_PRE = "%s names no pre-tokenizer (tokenizer.ggml.pre): GPT-2's is used, so token ids may be wrong; --override-kv tokenizer.ggml.pre=str:NAME sets it"
 _BPE = ("gpt2", "gemma4", "whitespace", "hybriddna")
 
 
@@ -81,12 +82,12 @@ class Vocabulary:
         tokens = read.tokens()
         ids = {text: i for i, text in enumerate(tokens)}
         if len(ids) != len(tokens):
-            raise read.fail("tokens", "every text once", f"{len(tokens) - len(ids)} repeated")
+            raise read.fail("tokens", "unique tokens", f"{len(tokens) - len(ids)} repeated")
         pre = "gemma4" if model == "gemma4" else read.get("pre")
         if pre is None:
             pre = "default"
             if model in _BPE:
-                _log.warning("%s does not say how its text is cut into words (tokenizer.ggml.pre): as GPT-2's, so ids may be wrong and answers worse", path)
+                _log.warning(_NO_PRE, path)
         if model in _BPE and pre not in PRETOKENIZERS:
             raise read.fail("pre", f"one of {', '.join(PRETOKENIZERS)}", pre)
         merges = read.get("merges", [])

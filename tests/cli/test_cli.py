@@ -200,7 +200,7 @@ def test_quantize_and_what_it_prints(tmp_path, capsys):
     assert "quant size" in shown
     assert not out.exists()
     assert main(["quantize", source, str(out), "Q4_0"]) == 1
-    assert "--allow-requantize quantizes again" in capsys.readouterr().err
+    assert "--allow-requantize allows requantizing" in capsys.readouterr().err
     arguments = [
         "quantize",
         "--allow-requantize",
@@ -221,7 +221,7 @@ def test_quantize_and_what_it_prints(tmp_path, capsys):
     assert re.search(r"blk.0.ffn_up.weight +Q8_0", shown)
     assert re.search(r"blk.1.ffn_up.weight +Q4_0", shown)
     assert main(arguments) == 1
-    assert "expected a name that is free" in capsys.readouterr().err
+    assert "expected a file name that does not exist yet" in capsys.readouterr().err
     assert main(["run", "-m", str(out), "-n", "4", *FAST]) == 0
 
 

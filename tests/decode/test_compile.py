@@ -43,7 +43,7 @@ def test_buckets():
             assert all(a[1] == b[0] for a, b in pairwise(pieces))
             assert all(0 < stop - start <= bucket for start, stop, bucket in pieces)
             assert sum(bucket for _, _, bucket in pieces) <= 4 * length / 3 + 8
-    with pytest.raises(ValueError, match="at least one token"):
+    with pytest.raises(ValueError, match="n_batch must be at least one token"):
         buckets(0)
 
 

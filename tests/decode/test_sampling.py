@@ -297,7 +297,7 @@ def test_names_of_samplers():
     [
         ({"repeat_penalty": 0.0}, "above 0"),
         ({"mirostat": 3}, "at most 2"),
-        ({"dry_penalty_last_n": -2}, "-1 or more"),
+        ({"dry_penalty_last_n": -2}, "at least -1, not -2"),
         ({"top_k": 1.5}, "whole number"),
         ({"temperature": float("nan")}, "finite"),
         ({"logit_bias": {1: float("inf")}}, "minus infinity"),

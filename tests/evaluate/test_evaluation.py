@@ -102,7 +102,7 @@ def test_damaged_bases(model, tokens, tmp_path):
     for broken, message in (
         (b"something else entirely, long enough", "another kind of file"),
         (whole[:-1], "expected 2 windows of 32 tokens"),
-        (whole[:12] + b"\x01\0\0\0" + whole[16:], "a model with 1 tokens"),
+        (whole[:12] + b"\x01\0\0\0" + whole[16:], "a model with a vocabulary of 1 tokens"),
         (whole[:20] + b"\xff\xff\xff\x7f" + whole[24:], "outside the vocabulary"),
     ):
         path.write_bytes(broken)
@@ -113,7 +113,7 @@ def test_damaged_bases(model, tokens, tmp_path):
 def test_short_texts(model):
     with pytest.raises(ValueError, match="needs a text of at least 1024 tokens; this one has 3"):
         perplexity(model, [1, 2, 3], n_ctx=512)
-    with pytest.raises(ValueError, match="a stride of 64 tokens needs windows of more"):
+    with pytest.raises(ValueError, match="a stride of 64 tokens needs chunks \\(n_ctx\\) of more"):
         perplexity(model, [1] * 200, n_ctx=64, stride=64)
 
 

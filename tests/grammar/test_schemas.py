@@ -92,20 +92,20 @@ ERRORS = [
     ({"type": "string", "contentEncoding": "x"}, r"\$\.contentEncoding"),
     ({"type": "array", "contains": {}}, r"\$\.contains"),
     ({"type": "integer", "multipleOf": 3}, r"\$\.multipleOf"),
-    ({"properties": {"p": {"type": "string", "pattern": "(?=a)b"}}}, r"\$\.properties\.p\.pattern: looking around"),
+    ({"properties": {"p": {"type": "string", "pattern": "(?=a)b"}}}, r"\$\.properties\.p\.pattern: lookaround"),
     ({"type": "string", "pattern": "a", "minLength": 2}, r"\$\.minLength: a length beside pattern"),
     ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, r"\$\.oneOf: what option 0 allows"),
     ({"$ref": "http://x"}, r"\$\.\$ref: expected a reference within"),
-    ({"$ref": "#/no"}, r"there is no #/no"),
-    ({"type": "integer", "minimum": 5, "maximum": 4}, "nothing is valid here"),
+    ({"$ref": "#/no"}, r"the schema has no #/no"),
+    ({"type": "integer", "minimum": 5, "maximum": 4}, "no value is valid here"),
     ({"type": "wrong"}, r"\$\.type: expected one of"),
     ({"enum": 3}, r"\$\.enum: expected a list"),
-    ({"enum": []}, "nothing is valid"),
-    ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "nothing is valid"),
+    ({"enum": []}, "no value is valid"),
+    ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "no value is valid"),
     ({"type": "array", "uniqueItems": True}, r"\$\.uniqueItems"),
     ({"not": {"pattern": "x"}}, r"\$\.not"),
     ({"dependentRequired": {}}, r"\$\.dependentRequired"),
-    ({"type": "object", "required": ["a"], "properties": {"a": False}}, "nothing is valid"),
+    ({"type": "object", "required": ["a"], "properties": {"a": False}}, "no value is valid"),
     ({"type": "string", "maxLength": "x"}, "minLength <= maxLength"),
     ({"anyOf": []}, r"\$\.anyOf: expected a list"),
     ({"properties": []}, "expected properties as an object"),
@@ -199,7 +199,7 @@ def test_bad_expressions_say_where(pattern):
 
 def test_choices():
     assert Grammar.from_choices(['a "quoted"', "b\nc"]).accepts("b\nc")
-    with pytest.raises(GrammarError, match="expected a list of texts"):
+    with pytest.raises(GrammarError, match="expected a list of at least one string"):
         Grammar.from_choices("abc")
 
 

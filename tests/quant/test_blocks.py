@@ -128,7 +128,7 @@ def test_sizes_on_the_device_are_the_files():
 def test_errors():
     with pytest.raises(ValueError, match="no block format 'Q9'"):
         from_blocks(np.zeros((1, 1, 34), np.uint8), "Q9")
-    with pytest.raises(ValueError, match="no whole number of Q8_0 blocks"):
+    with pytest.raises(ValueError, match="not a whole number of Q8_0 blocks"):
         from_blocks(np.zeros((1, 1, 35), np.uint8), "Q8_0")
     with pytest.raises(ValueError, match="expected 3 matrices, found 2"):
         from_blocks(iter(np.zeros((2, 1, 34), np.uint8)), "Q8_0", stack=3)

@@ -209,7 +209,7 @@ def test_errors():
         quantize(x, "Q9")
     with pytest.raises(ValueError, match="Q4_K needs rows of a multiple of 256 numbers, found shape \\(3, 300\\)"):
         quantize(x[:, :300], "Q4_K")
-    with pytest.raises(ValueError, match="I32 holds integers"):
+    with pytest.raises(ValueError, match="I32 is an integer type"):
         quantize(x, "I32")
     for bad, word in ((np.nan, "nan"), (np.inf, "inf")):
         broken = x.copy()

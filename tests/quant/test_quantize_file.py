@@ -178,7 +178,7 @@ def test_the_output_exists_or_does_not_fit(tmp_path, monkeypatch):
     file = make(tmp_path / "in.gguf")
     plan = plan_file(file, "Q4_0", Choices(pure=True))
     (tmp_path / "out.gguf").write_text("precious")
-    with pytest.raises(GGUFError, match=r"out.gguf: the output: expected a name that is free"):
+    with pytest.raises(GGUFError, match=r"out.gguf: the output: expected a file name that does not exist yet"):
         write_plan(file, plan, tmp_path / "out.gguf")
     assert (tmp_path / "out.gguf").read_text() == "precious"
     usage = shutil.disk_usage(tmp_path)
@@ -231,7 +231,7 @@ def test_integers_are_kept(tmp_path):
         [TensorData("map.weight", (4, 16), TENSOR_TYPE_NAMES["I32"], ids.view(np.uint8))],
     )
     file = open_gguf(tmp_path / "in.gguf")
-    with pytest.raises(GGUFError, match="expected a type that can be turned into numbers, found I32"):
+    with pytest.raises(GGUFError, match="expected a floating-point or quantized type, found I32"):
         plan_file(file, "Q4_0")
     plan = plan_file(file, "COPY")
     assert replace(plan.steps[0]).format == "I32"

@@ -318,8 +318,8 @@ def test_grammars_of_schemas():
     for schema, error in [
         ({"type": "string", "contentEncoding": "a"}, r"\$\.contentEncoding: this keyword"),
         ({"type": "object", "properties": {"a": {"type": "wrong"}}}, r"\$\.properties\.a\.type: expected"),
-        ({"$ref": "#/nowhere"}, r"there is no #/nowhere"),
-        ({"type": "object", "properties": {}, "required": ["x"], "additionalProperties": False}, "nothing is valid"),
+        ({"$ref": "#/nowhere"}, r"the schema has no #/nowhere"),
+        ({"type": "object", "properties": {}, "required": ["x"], "additionalProperties": False}, "no value is valid"),
         ({"type": "array", "minItems": 3, "maxItems": 2}, "minItems <= maxItems"),
     ]:
         with pytest.raises(SchemaError, match=error):
@@ -391,29 +391,29 @@ def test_bos_is_written_once(shared_data):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", "does not end"),
-        ("{% macro f(n) %}{{ f(n - 1) ~ f(n - 1) if n else '' }}{% endmacro %}{{ f(40) }}", "does not end"),
-        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "calls itself without end"),
-        ("{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", "makes a text"),
-        ("{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}", "makes a text"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", "was stopped after"),
+        ("{% macro f(n) %}{{ f(n - 1) ~ f(n - 1) if n else '' }}{% endmacro %}{{ f(40) }}", "was stopped after"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recurses without end"),
+        ("{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", "the chat template makes a text of"),
+        ("{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}", "the chat template makes a text of"),
         ("{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}", "more than"),
         ("{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}", "more than"),
-        ("{{ 'a' * 10000000000 }}", "makes a text"),
-        ("{{ ''.center(100000000000) }}", "asks for more"),
-        ("{{ '' | center(10000000000) }}", "asks for more"),
-        ("{{ '%0100000000d' % 3 }}", "asks for more"),
-        ("{{ '{:>10000000000}'.format(3) }}", "a format asks for more"),
-        ("{{ ('a' * 10000) | replace('a', 'b' * 10000) }}", "makes a text"),
-        ("{{ range(100000) | list | join('x' * 10000) }}", "makes a text"),
-        ("{{ 9 ** 9 ** 9 ** 9 }}", "powers"),
+        ("{{ 'a' * 10000000000 }}", "the chat template makes a text of"),
+        ("{{ ''.center(100000000000) }}", "the chat template calls .* for more than"),
+        ("{{ '' | center(10000000000) }}", "the chat template calls .* for more than"),
+        ("{{ '%0100000000d' % 3 }}", "formats a value to more than"),
+        ("{{ '{:>10000000000}'.format(3) }}", "formats a value to more than"),
+        ("{{ ('a' * 10000) | replace('a', 'b' * 10000) }}", "the chat template makes a text of"),
+        ("{{ range(100000) | list | join('x' * 10000) }}", "the chat template makes a text of"),
+        ("{{ 9 ** 9 ** 9 ** 9 }}", "may not use the operator"),
         ("{{ ''.__class__.__mro__ }}", "SecurityError"),
         ("{{ messages.append(1) }}", "SecurityError"),
         ("{{ x.y.z }}", "'x' is undefined"),
-        ("{% if %}", "wrong in line 1"),
+        ("{% if %}", "a syntax error in line 1"),
         ("{{ raise_exception('no') }}", "^no$"),
         ("{{ 1 + 'a' }}", "TypeError"),
-        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "calls itself without end"),
-        ("x" * 300_000, "characters, 262144 are allowed"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "recurses without end"),
+        ("x" * 300_000, "characters: at most 262144 are allowed"),
     ],
 )
 def test_hostile_templates(source, message):
@@ -437,16 +437,16 @@ def test_what_templates_expect():
 @pytest.mark.parametrize(
     ("messages", "error"),
     [
-        ([], "messages: expected a list of messages"),
-        ("hi", "messages: expected a list of messages"),
+        ([], "messages: expected a list of at least one message"),
+        ("hi", "messages: expected a list of at least one message"),
         ([1], r"messages\[0\]: expected an object"),
         ([{"content": "x"}], r"messages\[0\].role: expected 'system', 'user', 'assistant' or 'tool', found None"),
         ([{"role": "user<|im_end|>", "content": "x"}], r"messages\[0\].role"),
-        ([USER, {"role": "user"}], r"messages\[1\].content: expected text, found None"),
-        ([{"role": "user", "content": 3}], r"messages\[0\].content: expected text, or a list of parts, found 3"),
+        ([USER, {"role": "user"}], r"messages\[1\].content: expected a string, found None"),
+        ([{"role": "user", "content": 3}], r"messages\[0\].content: expected a string or a list of content parts, found 3"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], r"messages\[0\].content\[0\].type: expected 'text'"),
-        ([{"role": "user", "content": [{"type": "text"}]}], r"messages\[0\].content\[0\].text: expected text"),
-        ([{"role": "user", "content": "x", "tool_calls": [1]}], r"messages\[0\].tool_calls: only an assistant"),
+        ([{"role": "user", "content": [{"type": "text"}]}], r"messages\[0\].content\[0\].text: expected a string"),
+        ([{"role": "user", "content": "x", "tool_calls": [1]}], r"messages\[0\].tool_calls: only assistant messages have tool calls"),
         ([{"role": "assistant", "tool_calls": [{}]}], r"messages\[0\].tool_calls\[0\].function: expected"),
         ([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}], r"arguments: expected JSON"),
         ([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[]"}}]}], r"arguments: expected a JSON object"),
@@ -461,13 +461,13 @@ def test_malformed_tools():
     for tools, error in [
         ("f", "tools: expected a list"),
         ([{"function": {}}], r"tools\[0\].function.name"),
-        ([TOOLS[0], TOOLS[0]], r"tools\[1\].function.name: two tools are called"),
+        ([TOOLS[0], TOOLS[0]], r"tools\[1\].function.name: two tools have the name"),
         ([{"function": {"name": "f", "parameters": 1}}], r"tools\[0\].function.parameters"),
         ([{"function": {"name": "f", "parameters": {"properties": []}}}], r"tools\[0\].function.parameters.properties: expected an object"),
     ]:
         with pytest.raises(MessageError, match=error):
             check_tools(tools)
-    with pytest.raises(MessageError, match="tool_choice: 'required' needs tools"):
+    with pytest.raises(MessageError, match="tool_choice: 'required' needs tools, found none"):
         check_tool_choice("required", [])
     with pytest.raises(MessageError, match=r"tool_choice\.function\.name"):
         check_tool_choice({"type": "function", "function": {"name": "g"}}, TOOLS)
@@ -479,7 +479,7 @@ def test_the_last_message_can_be_continued(shared_data, name):
     made = template(shared_data, name)
     prompt = made.render([USER, {"role": "assistant", "content": "Well, the answer is"}], continue_final_message=True)
     assert prompt.endswith("Well, the answer is")
-    with pytest.raises(MessageError, match="only an assistant's message is continued"):
+    with pytest.raises(MessageError, match="only an assistant message can be continued"):
         made.render([USER], continue_final_message=True)
 
 

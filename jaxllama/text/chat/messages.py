@@ -25,18 +25,18 @@ def _content(value: Any, where: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if not isinstance(value, Sequence):
-        raise _fail(where, "text, or a list of parts", value)
+        raise _fail(where, "a string or a list of content parts", value)
     texts = []
     for number, part in enumerate(value):
         at = f"{where}[{number}]"
         if isinstance(part, str):
             texts.append(part)
         elif not isinstance(part, Mapping) or "type" not in part:
-            raise _fail(at, "a part with a type", part)
+            raise _fail(at, "a string or an object with a type", part)
         elif part["type"] not in _TEXT_PARTS:
-            raise _fail(f"{at}.type", "'text' (this model takes nothing else)", part["type"])
+            raise _fail(f"{at}.type", "'text' (images, audio and files are not supported)", part["type"])
         elif not isinstance(part.get("text"), str):
-            raise _fail(f"{at}.text", "text", part.get("text"))
+            raise _fail(f"{at}.text", "a string", part.get("text"))
         else:
             texts.append(part["text"])
     return "\n".join(texts)
@@ -44,7 +44,7 @@ def _content(value: Any, where: str) -> str | None:
 
 def _calls(value: Any, where: str) -> list[dict[str, Any]]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise _fail(where, "a list of calls", value)
+        raise _fail(where, "a list of tool calls", value)
     found = []
     for number, call in enumerate(value):
         at = f"{where}[{number}]"
@@ -52,13 +52,13 @@ def _calls(value: Any, where: str) -> list[dict[str, Any]]:
         if not isinstance(function, Mapping):
             raise _fail(f"{at}.function", "an object with name and arguments", function)
         if not isinstance(function.get("name"), str) or not function["name"]:
-            raise _fail(f"{at}.function.name", "text", function.get("name"))
+            raise _fail(f"{at}.function.name", "a string that is not empty", function.get("name"))
         arguments = function.get("arguments", {})
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments or "{}")
             except json.JSONDecodeError as error:
-                raise MessageError(f"{at}.function.arguments: expected JSON, {error}") from None
+                raise MessageError(f"{at}.function.arguments: expected JSON: {error}") from None
         if not isinstance(arguments, Mapping):
             raise _fail(f"{at}.function.arguments", "a JSON object", arguments)
         found.append(
@@ -74,7 +74,7 @@ def check_messages(messages: Any) -> list[Message]:
         MessageError: something is missing or of the wrong kind.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
-        raise _fail("messages", "a list of messages, one at least", messages)
+        raise _fail("messages", "a list of at least one message", messages)
     found: list[Message] = []
     for number, message in enumerate(messages):
         where = f"messages[{number}]"
@@ -87,14 +87,14 @@ def check_messages(messages: Any) -> list[Message]:
         for key in ("name", "tool_call_id", "reasoning_content", "thinking"):
             if message.get(key) is not None:
                 if not isinstance(message[key], str):
-                    raise _fail(f"{where}.{key}", "text", message[key])
+                    raise _fail(f"{where}.{key}", "a string", message[key])
                 kept[key] = message[key]
         if message.get("tool_calls"):
             if role != "assistant":
-                raise MessageError(f"{where}.tool_calls: only an assistant calls tools, this is a message of '{role}'")
+                raise MessageError(f"{where}.tool_calls: only assistant messages have tool calls, this one has the role '{role}'")
             kept["tool_calls"] = _calls(message["tool_calls"], f"{where}.tool_calls")
         if kept["content"] is None and "tool_calls" not in kept:
-            raise _fail(f"{where}.content", "text", None)
+            raise _fail(f"{where}.content", "a string", None)
         found.append(kept)
     return found
 
@@ -108,7 +108,7 @@ def check_tools(tools: Any) -> list[dict[str, Any]]:
     if tools is None:
         return []
     if not isinstance(tools, Sequence) or isinstance(tools, str):
-        raise _fail("tools", "a list of functions", tools)
+        raise _fail("tools", "a list of tools", tools)
     found, names = [], set()
     for number, tool in enumerate(tools):
         where = f"tools[{number}]"
@@ -119,7 +119,7 @@ def check_tools(tools: Any) -> list[dict[str, Any]]:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
             raise _fail(f"{where}.function.name", "up to 64 letters, digits, _, . or -", name)
         if name in names:
-            raise MessageError(f"{where}.function.name: two tools are called '{name}'")
+            raise MessageError(f"{where}.function.name: two tools have the name '{name}'")
         names.add(name)
         parameters = function.get("parameters", {"type": "object", "properties": {}})
         if not isinstance(parameters, Mapping):
@@ -128,7 +128,7 @@ def check_tools(tools: Any) -> list[dict[str, Any]]:
             raise _fail(f"{where}.function.parameters.properties", "an object", parameters["properties"])
         description = function.get("description", "")
         if not isinstance(description, str):
-            raise _fail(f"{where}.function.description", "text", description)
+            raise _fail(f"{where}.function.description", "a string", description)
         found.append({"type": "function", "function": {"name": name, "description": description, "parameters": dict(parameters)}})
     return found
 
@@ -148,7 +148,7 @@ def check_tool_choice(choice: Any, tools: Sequence[Mapping[str, Any]]) -> str:
             return choice
         raise _fail("tool_choice.function.name", f"one of {', '.join(names) or 'no tools'}", choice)
     if choice not in ("auto", "none", "required"):
-        raise _fail("tool_choice", "'auto', 'none', 'required' or a function", choice)
+        raise _fail("tool_choice", "'auto', 'none', 'required' or a function of tools", choice)
     if choice == "required" and not tools:
-        raise MessageError("tool_choice: 'required' needs tools")
+        raise MessageError("tool_choice: 'required' needs tools, found none")
     return choice

@@ -53,11 +53,11 @@ class _Bounded(ImmutableSandboxedEnvironment):
     def step(self, count: int = 1) -> None:
         self._steps += count
         if self._steps > MOST_STEPS or time.monotonic() > self._deadline:
-            raise TemplateError(f"the template does not end: it was stopped after {self._steps} steps, {MOST_STEPS} and {SECONDS} s are allowed")
+            raise TemplateError(f"the chat template was stopped after {self._steps} steps: at most {MOST_STEPS} steps and {SECONDS} s are allowed")
 
     def sized(self, length: int) -> None:
         if length > MOST_TEXT:
-            raise TemplateError(f"the template makes a text of {length} characters, {MOST_TEXT} are allowed")
+            raise TemplateError(f"the chat template makes a text of {length} characters: at most {MOST_TEXT} are allowed")
 
     def walked(self, value: Any) -> Any:
         """The value, once it is known that writing it out ends: lists can hold each other in ways that double."""
@@ -72,7 +72,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
                 size += len(item)
             count += 1
             if count > MOST_STEPS:
-                raise TemplateError(f"the template writes out a value of more than {MOST_STEPS} parts")
+                raise TemplateError(f"the chat template prints a value of more than {MOST_STEPS} elements")
         self.sized(size)
         return value
 
@@ -107,7 +107,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         elif operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
             self.sized(len(left) + len(right))
         elif operator == "**":
-            raise TemplateError("powers are not for chat templates")
+            raise TemplateError("chat templates may not use the operator **")
         elif operator == "%" and isinstance(left, str):
             _check_widths(left)
         return super().call_binop(context, operator, left, right)
@@ -142,7 +142,7 @@ def _replace_concatenations(node: nodes.Node) -> None:
 
 def _check_numbers(name: str, options: Iterable[Any]) -> None:
     if any(isinstance(o, int) and o > _WIDE for o in options):
-        raise TemplateError(f"{name} asks for more than {_WIDE} characters")
+        raise TemplateError(f"the chat template calls {name} for more than {_WIDE} characters")
 
 
 def _check_widths(pattern: str) -> None:
@@ -150,7 +150,7 @@ def _check_widths(pattern: str) -> None:
     for char in pattern:
         digits = digits + 1 if char.isdigit() or char == "*" else 0
         if digits > 4:
-            raise TemplateError(f"a format asks for more than {_WIDE} characters")
+            raise TemplateError(f"the chat template formats a value to more than {_WIDE} characters")
 
 
 def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False) -> str:
@@ -236,7 +236,7 @@ class Template:
         size = 0
         try:
             if len(self.source) > MOST_SOURCE:
-                raise TemplateError(f"the chat template has {len(self.source)} characters, {MOST_SOURCE} are allowed")
+                raise TemplateError(f"the chat template has {len(self.source)} characters: at most {MOST_SOURCE} are allowed")
             with self._lock:
                 if self._compiled is None:
                     self._env = _environment(self._now)
@@ -250,9 +250,9 @@ class Template:
         except TemplateError:
             raise
         except jinja2.TemplateSyntaxError as error:
-            raise TemplateError(f"the chat template is wrong in line {error.lineno}: {error.message}") from None
+            raise TemplateError(f"the chat template has a syntax error in line {error.lineno}: {error.message}") from None
         except RecursionError:
-            raise TemplateError("the chat template calls itself without end") from None
+            raise TemplateError("the chat template recurses without end") from None
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError, MemoryError) as error:
             raise TemplateError(f"the chat template failed: {type(error).__name__}: {error}") from None
         return "".join(found)

@@ -158,7 +158,7 @@ class ChatTemplate:
         checked, known = check_messages(messages), check_tools(tools)
         if continue_final_message:
             if checked[-1]["role"] != "assistant":
-                raise MessageError(f"messages[{len(checked) - 1}].role: only an assistant's message is continued, found '{checked[-1]['role']}'")
+                raise MessageError(f"messages[{len(checked) - 1}].role: only an assistant message can be continued, found '{checked[-1]['role']}'")
             return self._continued(checked, known, continue_final_message == "reasoning_content", variables)
         return self._rendered(checked, known, add_generation_prompt=add_generation_prompt, **variables)
 
@@ -177,7 +177,7 @@ class ChatTemplate:
         end = "\ufdd2"  # another noncharacter: where the content ends
         whole = self._rendered([*messages[:-1], last | {key: text + end}], tools, add_generation_prompt=False, **variables)
         if end not in whole:
-            raise TemplateError("the template does not write the last message, so it cannot be continued")
+            raise TemplateError("the chat template does not print the last message, so that message cannot be continued")
         return whole[: whole.rindex(end)] + (last.get(key) or "")[len(text) :]
 
     def _adapted(self, messages: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
