@@ -1,4 +1,4 @@
-"""jaxllama: llama.cpp's job done as a JAX program.
+"""jaxllama: run GGUF models with JAX.
 
 >>> import jaxllama
 >>> model = jaxllama.load()  # the small model in the package; or a GGUF file, or "user/repo:Q4_K_M"

@@ -45,12 +45,12 @@ class Piece:
 
     Attributes:
         text: what can be shown now; may be empty, or belong to tokens before this one (a character is never cut in two).
-        token: its id; None for the last piece.
-        logprob: of the token, before sampling cut the distribution.
-        reason: on the last piece: "end" (the model ended), "limit" (n_predict), "context" (no room left), "stop" (a stop string) or "grammar" (a dead end:
-            the grammar allows nothing more).
+        token: the token's id; None for the last piece.
+        logprob: log-probability of the token, before the samplers.
+        reason: on the last piece, why generation stopped: "end" (an end-of-generation token), "limit" (n_predict), "context" (it is full), "stop" (a stop
+            string) or "grammar" (the text is incomplete, but the grammar allows no further token).
         timings: on the last piece.
-        likely: with `n_probs`: the most likely tokens in this place, with their log-probabilities.
+        likely: with `n_probs`: the most likely tokens at this position, with their log-probabilities.
     """
 
     text: str
@@ -67,10 +67,10 @@ class Result:
 
     Attributes:
         text: the continuation, without the prompt.
-        tokens, logprobs: its tokens, without one that ended it.
+        tokens, logprobs: the generated tokens, without the end-of-generation token, and their log-probabilities.
         reason: as in `Piece`.
         timings: of the whole call; slots of a batch share it.
-        likely: with `n_probs`: for each token the most likely ones in its place.
+        likely: with `n_probs`: for each token the most likely ones at its position.
     """
 
     text: str
@@ -92,14 +92,14 @@ class Model:
     makes the others wait. Texts are the same as if each were alone. A single stream belongs to one thread at a time.
 
     Attributes:
-        config: what it is; static under jit.
-        params: its packed weights, a pytree.
+        config: sizes and options of the architecture; static under jit.
+        params: the packed weights, a pytree.
         tokenizer: text to ids and back.
         file: the open GGUF file.
         n_ctx: tokens a sequence may have, prompt included.
         programs: compiled programs, with the time that compiling took.
         grammars: the grammars that generations have used, prepared.
-        chats: prompts for chats, with the file's template; assign `Chat(tokenizer, file.metadata, template)` for another one.
+        chats: makes prompts of messages, with the file's chat template; assign `Chat(tokenizer, file.metadata, template)` for another one.
     """
 
     def __init__(
@@ -143,10 +143,10 @@ class Model:
         return [self.tokenizer.piece(t, special=special) for t in range(len(self.tokenizer))]
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Ids of a prompt: text gets the file's special tokens around it, ids are checked.
+        """Token ids of a prompt. Text gets the special tokens (BOS, EOS) that the file asks for; ids are checked.
 
         Raises:
-            ValueError: an id is outside the vocabulary, or nothing is left to begin with.
+            ValueError: an id is outside the vocabulary, or the prompt is empty and the model has no BOS token.
         """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(t) for t in prompt]
         if any(not 0 <= t < self.config.n_vocab for t in ids):
@@ -197,19 +197,19 @@ class Model:
         begun: str | bytes = "",
         **options: Any,
     ) -> Iterator[Piece]:
-        """Generate, piece by piece.
+        """Generate text, token by token.
 
         Args:
             prompt: text, or token ids.
-            n_predict: most tokens to generate; -1 until the model ends or the context is full.
-            stop: strings that end the generation; they are not part of the text.
-            shown: control tokens that the text shows.
-            begun: what the end of the prompt has already written of the text that a grammar describes.
-            kept: what generations leave behind for each other: where a prompt begins like the one before and its answer, only what is new is read.
+            n_predict: maximum number of tokens to generate; -1: until the model ends or the context is full.
+            stop: strings that stop the generation; they are not part of the text.
+            shown: ids of control tokens that appear in the text.
+            begun: the part of the constrained text that the prompt already ends with; the grammar starts with it.
+            kept: a prompt cache (`Kept()`), passed from call to call: if a prompt starts with the previous prompt and answer, only the rest is prefilled.
             **options: sampling parameters, under the names of llama.cpp's server and with its defaults (`temperature`, `top_k`, `top_p`, `min_p`, `seed`,
                 `samplers`, `logit_bias`, ...; see `Sampling` and `jaxllama.request.sampling_for`); one of `grammar` (GBNF or a `Grammar`), `json_schema` (a
                 dictionary or a type), `regex`, `choice` and `response_format`, with `grammar_lazy` and `grammar_triggers`; `n_probs` and
-                `post_sampling_probs`; `preserved_tokens`, texts of special tokens that the text shows.
+                `post_sampling_probs`; `preserved_tokens`, texts of special tokens that appear in the text.
 
         Yields:
             Pieces whose texts concatenate to the continuation; the last one has a reason and timings.
@@ -228,10 +228,10 @@ class Model:
     def generate(
         self, prompt: str | list[int] | list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **options: Any
     ) -> Result | list[Result]:
-        """Generate a whole continuation, or several together.
+        """Generate the whole text for a prompt, or for several prompts as one batch.
 
         Args:
-            prompt: text or token ids; or a list of prompts, which are decoded together as a batch.
+            prompt: text or token ids; or a list of prompts, which are decoded as one batch.
             n_predict, stop, **options: as for `stream`; a sampling parameter, and `grammar`, may be a list with a value for each prompt.
 
         Returns:
@@ -246,7 +246,7 @@ class Model:
         return results if many else results[0]
 
     def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
-        """Answer messages: a dictionary in the shape of OpenAI's `chat.completion`.
+        """Answer chat messages; returns a dictionary in the shape of OpenAI's `chat.completion`.
 
         Args:
             messages: dictionaries with role and content.
@@ -255,18 +255,18 @@ class Model:
         return complete_chat(self, messages, **options)
 
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[dict[str, Any]]:
-        """Answer messages, piece by piece.
+        """Answer chat messages, streaming.
 
         Args:
             messages: dictionaries with role and content, as OpenAI has them.
             **options: `max_tokens` (-1: no limit), `stop`; `tools`, `tool_choice`, `parallel_tool_calls` as OpenAI has them (the grammar that they imply holds
                 for the answer); `reasoning` ("on", "off", "auto"), `reasoning_budget` in tokens (-1: no
-                limit) and `reasoning_budget_message`, with which a thought ends that has used it up, `reasoning_format` ("auto", "deepseek",
+                limit) and `reasoning_budget_message`, inserted when the budget is used up; `reasoning_format` ("auto", "deepseek",
                 "deepseek-legacy", "none"); `add_generation_prompt`, `continue_final_message`, `chat_template_kwargs`; and sampling parameters and
                 constraints as for `stream`.
 
         Yields:
-            Dictionaries in the shape of OpenAI's `chat.completion.chunk`; the last one has the reason to stop, the usage and timings.
+            Dictionaries in the shape of OpenAI's `chat.completion.chunk`; the last one has the finish reason, the usage and timings.
 
         Raises:
             MessageError: something is malformed; the text says which message and which field.
@@ -288,7 +288,7 @@ class Model:
         return TokenGrammar(grammar, self.grammars.trie)
 
     def prefill(self, prompts: Sequence[Prompt], *, kept: Session | None = None) -> Session:
-        """Read prompts, one a slot; the session has the state and the logits after each prompt.
+        """Prefill prompts, one per slot; the session has the state and the logits after each prompt.
 
         Args:
             kept: a session of one slot of this model, whose tokens need not be read again where the only prompt begins with them; it is used up.
@@ -348,10 +348,10 @@ class Model:
 
 @dataclass
 class Kept:
-    """What generations of one model leave behind for each other, one after the other.
+    """A prompt cache for one conversation at a time: it keeps the KV cache of the last generation for the next one.
 
     Attributes:
-        session: of the last one; None before the first, while one runs, and after an error.
+        session: of the last generation; None before the first, while one runs, and after an error.
     """
 
     session: Session | None = None
@@ -421,11 +421,11 @@ def load(
     Args:
         path_or_repo: a GGUF file (the first, if it is split), `user/repo[:quant]` on the Hugging Face hub, or None for the model that ships with the package.
         n_ctx: tokens a sequence may have; 0 for as many as the model was trained for. By default that number, but at most 4096.
-        n_batch: most prompt tokens that run at a time.
-        exact: compute in float32 throughout, the cache included; slow, for comparisons.
-        cache_type: of keys and values: "f16" (the default), "bf16" or "f32".
+        n_batch: maximum number of prompt tokens that one prefill call processes.
+        exact: compute in float32 throughout, KV cache included; slow, for comparisons.
+        cache_type: data type of the KV cache: "f16" (the default), "bf16" or "f32".
         overrides: metadata that replaces the file's own, see `parse_overrides`.
-        check_tensors: look at every number of the model first.
+        check_tensors: check the tensor data for infinities and NaN first.
         load_mode: "mmap" maps a copy of the weights in the device's layout, which the first load makes in `packed_folder()`; all processes with the same model
             share it, and later loads take next to no time. "none" packs them into memory of this process. "auto": "mmap" where it pays and there is room.
         chat_template: Jinja, or the name of one of llama.cpp's built-in templates, instead of the file's.

@@ -50,7 +50,7 @@ def describe(file: GGUFFile) -> Iterator[str]:
 
 def _sum(name: str, count: int, nbytes: int, weights: int) -> str:
     each = nbytes / weights if weights else 0.0
-    return f"  {name:<8} {count:5d} tensors {nbytes:>14,} bytes {weights:>14,} weights {each:7.4f} bytes a weight ({8 * each:.3f} bits)"
+    return f"  {name:<8} {count:5d} tensors {nbytes:>14,} bytes {weights:>14,} weights {each:7.4f} bytes per weight ({8 * each:.3f} bits)"
 
 
 def _type_name(f: Field) -> str:

@@ -120,8 +120,8 @@ def decode_loop(
     config: Config,
     report: str = "",
 ) -> tuple[Emitted, DecodeState, Run]:
-    """Up to `steps` tokens for every slot; ends early when no slot runs any more, when the tables lack what a slot's grammar needs, and when a
-    sampler has to see the whole vocabulary.
+    """Decode up to `steps` tokens for every slot, on the device. Ends early when all slots have stopped, when the tables lack a row that a slot's grammar
+    needs, and when a sampler needs the whole vocabulary sorted.
 
     Args:
         params: packed weights. Not donated.

@@ -23,10 +23,10 @@ class SessionError(ValueError):
 
 
 def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
-    """A copy that lives on when the state is donated.
+    """A copy of the state, which stays valid when the original is donated.
 
     Args:
-        slots: which slots the copy has, in which order and how often; all of them once by default. `fork(state, [0, 0, 0])` continues one text in three ways.
+        slots: ids of the slots to copy, in this order and with repetitions; all slots by default. `fork(state, [0, 0, 0])` makes three continuations of slot 0.
     """
     chosen = range(state.slots) if slots is None else slots
     if any(not 0 <= s < state.slots for s in chosen) or len(chosen) == 0:

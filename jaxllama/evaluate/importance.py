@@ -32,14 +32,14 @@ def importance_matrix(
     """The importance matrix of a model for a text.
 
     Args:
-        tokens: the text; windows of `n_ctx` tokens of it begin anew.
-        skip: windows at the beginning to leave out.
-        chunks: most windows to run.
-        dataset: what the file says the text was.
-        process_output: look at the output matrix too.
+        tokens: the text; its chunks of `n_ctx` tokens are evaluated independently.
+        skip: number of chunks to skip at the start.
+        chunks: maximum number of chunks; None or -1: all.
+        dataset: name of the text, which the file will record.
+        process_output: collect data for the output matrix too.
         score: also measure the perplexity, as `perplexity` does.
-        into: a matrix to add to, of windows of the same length.
-        progress: called after each window with its number, the perplexity so far, and the matrix so far.
+        into: an importance matrix to add to, of the same chunk length.
+        progress: called after each chunk with its number, the perplexity so far, and the matrix so far.
 
     Raises:
         ValueError: the text is too short, or an activation is not finite.

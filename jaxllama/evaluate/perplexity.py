@@ -50,14 +50,14 @@ def perplexity(
 ) -> Estimate:
     """The perplexity of a text.
 
-    The text is cut into windows of `n_ctx` tokens that begin anew, with the model's first token in the first place; the second half of each is scored, where
-    there is something to go by. With a stride windows overlap, and the last `stride` tokens of each are scored.
+    The text is split into chunks of `n_ctx` tokens, each evaluated on its own with BOS as its first token; the second half of each chunk is scored, so that
+    every scored token has context. With a stride the chunks overlap, and the last `stride` tokens of each are scored.
 
     Args:
         tokens: the text, as `model.tokenizer.encode` gives it.
-        chunks: most windows to look at.
-        stride: tokens from one window to the next; 0 for windows that do not overlap.
-        progress: called after each window with its number, from 1, and the estimate so far.
+        chunks: maximum number of chunks; None or -1: all.
+        stride: tokens from the start of a chunk to the start of the next; 0: no overlap.
+        progress: called after each chunk with its number, from 1, and the estimate so far.
 
     Raises:
         ValueError: the text is too short.

@@ -19,10 +19,10 @@ class ContextFull(ValueError):
 
 @flax.struct.dataclass
 class DecodeState:
-    """State of B sequences ("slots").
+    """State of B sequences ("slots"): their KV cache and positions.
 
     Attributes:
-        positions: int32[B], tokens each slot holds; the next token gets this position.
+        positions: int32[B], number of tokens in each slot; the next token gets this position.
         keys, values: [L, B, K, S, H]; entries from `positions` on have no meaning.
         n_ctx: how many tokens a slot may hold; static. S is larger: it has room for the padding of a prompt's last chunk, at least for one token.
     """

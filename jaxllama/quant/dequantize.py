@@ -33,7 +33,7 @@ def block_values(format_: BlockFormat, parts: Mapping[str, Array]) -> Array:
 def dequantize(tensor: QTensor, dtype: jnp.dtype = jnp.float32) -> Array:
     """The whole stack as numbers, [stack, rows, columns]; bit-exact with ggml's dequantization in float32.
 
-    This is for looking and testing: a model never holds its weights like this.
+    For inspection and tests: a model never holds its weights like this.
     """
     tensor.check()
     if (numbers := tensor.block_format.values) is not None:

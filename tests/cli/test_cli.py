@@ -92,7 +92,7 @@ def test_errors_are_one_line(arguments, message, capsys):
 def test_inspect(capsys):
     assert main(["inspect", str(embedded_model())]) == 0
     out = capsys.readouterr().out
-    for text in ("GGUF version 3, little endian", "llama.block_count", "token_embd.weight", "Q8_0", "bytes a weight (8.500 bits)", "STRING[2048]"):
+    for text in ("GGUF version 3, little endian", "llama.block_count", "token_embd.weight", "Q8_0", "bytes per weight (8.500 bits)", "STRING[2048]"):
         assert text in out
 
 
