@@ -101,7 +101,7 @@ def test_damaged_bases(model, tokens, tmp_path):
     whole = path.read_bytes()
     for broken, message in (
         (b"something else entirely, long enough", "another kind of file"),
-        (whole[:-1], "expected 2 windows of 32 tokens"),
+        (whole[:-1], "expected 2 chunks of 32 tokens"),
         (whole[:12] + b"\x01\0\0\0" + whole[16:], "a model with a vocabulary of 1 tokens"),
         (whole[:20] + b"\xff\xff\xff\x7f" + whole[24:], "outside the vocabulary"),
     ):
