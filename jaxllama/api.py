@@ -207,7 +207,8 @@ class Model:
             begun: the part of the constrained text that the prompt already ends with; the grammar starts with it.
             kept: a prompt cache (`Kept()`), passed from call to call: if a prompt starts with the previous prompt and answer, only the rest is prefilled.
             **options: sampling parameters, under the names of llama.cpp's server and with its defaults (`temperature`, `top_k`, `top_p`, `min_p`, `seed`,
-                `samplers`, `logit_bias`, ...; see `Sampling` and `jaxllama.request.sampling_for`); one of `grammar` (GBNF or a `Grammar`), `json_schema` (a
+                `samplers`, `logit_bias`, ...; see `Sampling` and `jaxllama.request.sampling_for`; a function among the samplers is compiled once for
+                each object: define it once); one of `grammar` (GBNF or a `Grammar`), `json_schema` (a
                 dictionary or a type), `regex`, `choice` and `response_format`, with `grammar_lazy` and `grammar_triggers`; `n_probs` and
                 `post_sampling_probs`; `preserved_tokens`, texts of special tokens that appear in the text.
 
@@ -292,6 +293,10 @@ class Model:
 
         Args:
             kept: a session of one slot of this model, whose tokens need not be read again where the only prompt begins with them; it is used up.
+
+        Raises:
+            ContextFull: a prompt does not fit `n_ctx`.
+            ValueError: `kept` comes with several prompts, or has several slots.
         """
         ids = [self.encode(p) for p in prompts]
         sizes = {"n_ctx": self.n_ctx, "n_batch": self.n_batch, "cache_type": self.cache_type}
@@ -328,16 +333,26 @@ class Model:
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
         words = self.words_for_infill if "infill" in sampling.chain else self.words
         report = ("after" if after else "before") if n_probs else ""
+        ended: set[int] = set()
         made = stream_tokens(
-            self.params, session, sampling, words=words, limits=limits, config=self.config, programs=self.programs, grammars=running, report=report
+            self.params,
+            session,
+            sampling,
+            words=words,
+            limits=limits,
+            config=self.config,
+            programs=self.programs,
+            grammars=running,
+            report=report,
+            ended=ended,
         )
         try:
             for step in made:
                 for slot, writer in enumerate(writers):
                     for piece in writer.take(step, slot, session.timings):
                         yield slot, piece
-                if all(writer.finished for writer in writers):
-                    break
+                    if writer.finished:  # by a stop string perhaps, of which the device knows nothing
+                        ended.add(slot)
         except GeneratorExit:  # nobody wants more; the session is whole. After anything else it may not be
             if kept is not None:
                 kept.session = session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -83,8 +83,10 @@ def prefill_prompts(
 
     Raises:
         ContextFull: a prompt has more than `n_ctx` tokens.
-        ValueError: a prompt is empty.
+        ValueError: a prompt is empty; or a kept session does not belong to exactly one prompt.
     """
+    if kept is not None and (len(prompts) != 1 or kept.state.slots != 1):
+        raise ValueError(f"a kept session has one slot and continues one prompt, not {kept.state.slots} slots and {len(prompts)} prompts")
     longest = max(map(len, prompts))
     if longest > n_ctx:
         raise ContextFull(f"the prompt has {longest} tokens, the context holds {n_ctx}; shorten the prompt or raise n_ctx (-c)")
@@ -126,6 +128,7 @@ def stream_tokens(
     programs: Programs,
     grammars: Running | None = None,
     report: str = "",
+    ended: Collection[int] = (),
 ) -> Iterator[Tokens]:
     """Generate from where the prompts ended until every slot has stopped.
 
@@ -136,6 +139,7 @@ def stream_tokens(
         limits: for each slot how many tokens are wanted.
         grammars: the slots' grammars.
         report: "before" or "after" the samplers: the most likely tokens there.
+        ended: slots that are to stop although nothing on the device says so; the caller adds to it between two dispatches.
     """
     if any(limit < 1 for limit in limits):
         raise ValueError(f"limits must be at least 1, not {list(limits)}")
@@ -143,7 +147,7 @@ def stream_tokens(
     run = begin(session.logits, history, jnp.asarray(limits, jnp.int32), None if grammars is None else grammars.constraint)
     steps, timings = 1, session.timings
     first = True
-    while (np.asarray(run.reason) == Stop.RUNNING).any() or first:
+    while (np.asarray((run := _without(run, ended)).reason) == Stop.RUNNING).any() or first:
         with programs.turn() as turn:
             if grammars is not None and grammars.outdated:
                 run = _settled(run, grammars, [[]] * len(session.tokens))
@@ -169,6 +173,16 @@ def stream_tokens(
             steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(turn.seconds, 1e-6), 1, LOOP_TOKENS))
         first = first and bool(run.unsampled)
         yield _tokens(made, logprobs, run, likely, likely_logprobs)
+
+
+def _without(run: Run, ended: Collection[int]) -> Run:
+    """The run with these slots stopped."""
+    reasons = np.array(run.reason)
+    over = [slot for slot in ended if reasons[slot] == Stop.RUNNING]
+    if not over:
+        return run
+    reasons[over] = Stop.CALLER
+    return replace(run, reason=jnp.asarray(reasons))
 
 
 def _tokens(made: list[list[int]], logprobs: np.ndarray, run: Run, likely: np.ndarray, likely_logprobs: np.ndarray) -> Tokens:

@@ -28,6 +28,7 @@ class Stop(IntEnum):
     LIMIT = 2  # as many tokens as were asked for
     CONTEXT = 3  # no room for another token
     GRAMMAR = 4  # a dead end: the grammar allows nothing more, and the text may not end; or all that it allows is forbidden
+    CALLER = 5  # whoever reads the tokens wants no more of them: a stop string was found
 
 
 @flax.struct.dataclass

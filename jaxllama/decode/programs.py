@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import jax
+
+from .sampling import Sampling
+
+_log = logging.getLogger(__name__)
+MOST_OWN = 16  # programs with samplers of the caller's own; a function takes two or three
 
 
 class Turn:
@@ -24,6 +31,9 @@ class Turn:
 class Programs:
     """Runs jitted functions, compiling each for new shapes ahead of its first call. Threads may share it: they take turns.
 
+    Programs with samplers of the caller's own belong to the function object, and another object is another program, even with the same code. Of these, the
+    `MOST_OWN` used last are kept.
+
     Attributes:
         seconds: time spent compiling.
         count: programs compiled.
@@ -33,6 +43,8 @@ class Programs:
         self.seconds, self.count = 0.0, 0
         self.notify = notify
         self._compiled: dict[Any, Any] = {}
+        self._own: dict[Any, None] = {}  # keys of programs with samplers of the caller's own, those used last at the end
+        self._told = False
         self._lock, self._queue = threading.RLock(), threading.Lock()
         self._holder: int | None = None
 
@@ -60,13 +72,41 @@ class Programs:
         """`function(*args, **static)`; `static` are the keyword arguments it was jitted with as static."""
         leaves, tree = jax.tree.flatten(args)
         key = (function, tree, tuple((x.shape, x.dtype) for x in leaves), tuple(static.items()))
+        own = any(callable(one) for arg in args if isinstance(arg, Sampling) for one in arg.chain)
         with self.turn():
             found = self._compiled.get(key)
             if found is None:
                 if self.notify:
                     self.notify(function.__name__)
                 start = time.perf_counter()
-                found = self._compiled[key] = function.lower(*args, **static).compile()
+                lowered = _apart(function, args, static).lower(*args) if own else function.lower(*args, **static)
+                found = self._compiled[key] = lowered.compile()
                 self.seconds += time.perf_counter() - start
                 self.count += 1
+            if own:
+                self._use_own(key)
             return found(*args)
+
+    def _use_own(self, key: Any) -> None:
+        self._own.pop(key, None)
+        self._own[key] = None
+        if len(self._own) <= MOST_OWN:
+            return
+        oldest = next(iter(self._own))
+        del self._own[oldest], self._compiled[oldest]
+        if not self._told:
+            self._told = True
+            _log.warning("many different sampler functions: each is compiled anew. Define a sampler once and pass the same object every time, not a new lambda")
+
+
+def _apart(function: Any, args: Sequence[Any], static: dict[str, Any]) -> Any:
+    """A jitted function as an object of its own: with it go its executables. Those of a function that stays are kept by JAX, too, whoever lets go of them."""
+    plain = [replace(arg, chain=("top_k",)) if isinstance(arg, Sampling) else arg for arg in args]
+    infos, _ = function.trace(*plain, **static).args_info
+    donated = [n for n, info in enumerate(infos) if (leaves := jax.tree.leaves(info)) and all(leaf.donated for leaf in leaves)]
+
+    def alone(*given: Any) -> Any:
+        return function.__wrapped__(*given, **static)
+
+    alone.__name__ = function.__name__
+    return jax.jit(alone, donate_argnums=donated)

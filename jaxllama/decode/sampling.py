@@ -125,7 +125,8 @@ def chain_of(samplers: str | Sequence[str | Custom]) -> Chain:
     """The samplers of a chain.
 
     Args:
-        samplers: names in llama.cpp's spellings, one after the other or in one text with semicolons; functions of (logits, history) among them.
+        samplers: names in llama.cpp's spellings, one after the other or in one text with semicolons; functions of (logits, history) among them. A function is
+            part of the program, which is compiled for that object: pass the same one every time, not a new lambda.
 
     Raises:
         ValueError: there is no such sampler.
