@@ -31,6 +31,14 @@ def prefer_wide_vectors() -> bool:
     return wide
 
 
+def thread_count() -> int:
+    """Threads of XLA's pool, which kernels share: NPROC or PJRT_NPROC where one is set, else the CPUs that the process may use."""
+    for name in ("NPROC", "PJRT_NPROC"):
+        if os.environ.get(name, "").isdigit():
+            return max(1, int(os.environ[name]))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _user_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     try:

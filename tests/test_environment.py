@@ -1,8 +1,9 @@
-"""Caches are a convenience: where they cannot be kept, one warning says so and everything else goes on."""
+"""Settings of the process. Caches are a convenience: where they cannot be kept, one warning says so and everything else goes on."""
 
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import jaxllama
 from jaxllama.cli.main import main
-from jaxllama.environment import cache_folder
+from jaxllama.environment import cache_folder, thread_count
 
 OPTIONS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
 
@@ -88,3 +89,18 @@ def test_jax_still_speaks_of_what_it_cannot_write(tmp_path, monkeypatch):
     monkeypatch.setattr(compilation_cache, "put_executable_and_time", full)
     with pytest.warns(UserWarning, match="Error writing persistent compilation cache entry"):
         assert jax.jit(lambda x: x * 3 + 1)(2) == 7
+
+
+def test_threads_are_those_of_xlas_pool(monkeypatch):
+    for name in ("NPROC", "PJRT_NPROC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert thread_count() == 3
+    monkeypatch.setenv("NPROC", "many")
+    assert thread_count() == 3
+    monkeypatch.setenv("NPROC", "7")
+    assert thread_count() == 7
+    monkeypatch.delenv("NPROC")
+    monkeypatch.delattr(os, "sched_getaffinity")  # neither Windows nor macOS has it
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert thread_count() == 1

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "layers": {"quant", "kernels"},
     "models": {"formats", "quant", "layers"},
     "decode": {"models", "layers", "kernels", "grammar"},
-    "evaluate": {"formats", "layers", "models", "decode", "api"},
+    "evaluate": {"formats", "quant", "layers", "models", "decode", "api"},
 }
 NO_JAX = ("formats", "grammar", "text")
 

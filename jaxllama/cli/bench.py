@@ -9,12 +9,13 @@ import argparse
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+
+from jaxllama.environment import thread_count
 
 from . import flags
 from .loading import load_model
@@ -126,7 +127,7 @@ def _row(model: Model, found: Speed, compiled: float) -> dict[str, Any]:
         "model_size": sum(t.nbytes for t in model.file.tensors.values()),
         "model_n_params": sum(t.size for t in model.file.tensors.values()),
         "backend": jax.default_backend().upper(),
-        "n_threads": os.cpu_count() or 1,
+        "n_threads": thread_count(),
         "n_batch": model.n_batch,
         "type_k": model.cache_type,
         "n_prompt": test.prompt,

@@ -9,11 +9,10 @@ exponentials, kept on the stack; and the sum of the values with those weights.
 
 from __future__ import annotations
 
-import os
-
 import jax
 import jax.numpy as jnp
 
+from jaxllama.environment import thread_count
 from jaxllama.kernels.assemble import kernels_run
 from jaxllama.kernels.call import Operand, Output, call_kernel, index_operand
 from jaxllama.kernels.frame import Buffer, Kernel, Work
@@ -47,7 +46,7 @@ def attend(
     rows = length * heads // kv_heads
     chunk = min(rows, CHUNK)
     # The number of stretches must not depend on the slots: a slot's text would depend on its company through rounding.
-    stretches = max(1, -(-2 * (os.cpu_count() or 1) // kv_heads)) if rows <= CHUNK else 1
+    stretches = max(1, -(-2 * thread_count() // kv_heads)) if rows <= CHUNK else 1
     tile = min(rows, TILE)
     name = f"jaxllama_attention_{head}_{keys.dtype.name}_{chunk}_{tile}_{stretches}_{number(softcap)}"
     partials = slots * kv_heads * chunk * stretches * state_size(head) if stretches > 1 else 1

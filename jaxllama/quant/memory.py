@@ -23,6 +23,8 @@ from typing import IO
 
 import numpy as np
 
+from jaxllama.environment import thread_count
+
 from . import layout
 from .block import LANES, BlockFormat
 
@@ -75,7 +77,7 @@ def _in_pieces(format_: BlockFormat, shape: Shape, matrices: Iterable[np.ndarray
     """
     expected, size = shape[0], (shape[1], shape[2] // format_.type.weights * format_.type.bytes)
     count = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         for matrix in matrices:
             if count == expected:
                 raise ValueError(f"expected {expected} matrices, found more")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -12,6 +11,8 @@ import ml_dtypes
 import numpy as np
 from einops import rearrange
 from jax.experimental.layout import Layout, with_layout_constraint
+
+from jaxllama.environment import thread_count
 
 from .block import Array, BlockFormat
 from .blocks import FORMATS
@@ -60,7 +61,7 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
             raise ValueError(f"{format} is an integer type: quantize does not round to it")
         _check_finite(x)
         return np.ascontiguousarray(x.astype(FLOATS[format])).view(np.uint8)
-    return _in_pieces(x, format_, importance, threads or os.cpu_count() or 1)
+    return _in_pieces(x, format_, importance, threads or thread_count())
 
 
 def _check_finite(x: np.ndarray, first_row: int = 0) -> None:
