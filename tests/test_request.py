@@ -120,7 +120,7 @@ def test_tokens_in_grammars(model):
 
 
 def test_llama_cpp_pythons_names():
-    llama = Llama(jaxllama.embedded_model(), n_ctx=128, seed=1)
+    llama = Llama(jaxllama.embedded_model(), n_ctx=256, seed=1)
     made = llama("Once", max_tokens=8, grammar=LlamaGrammar.from_string('root ::= "yes" | "no"'), logprobs=2, repeat_penalty=1.1, mirostat_mode=0)
     assert made["choices"][0]["text"] in ("yes", "no")
     assert len(made["choices"][0]["logprobs"]["top_logprobs"][0]) <= 2

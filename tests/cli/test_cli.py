@@ -18,7 +18,7 @@ from jaxllama.cli.options import Group, add_options
 from jaxllama.cli.run import unescape
 from jaxllama.hub import choose_file, download, embedded_model, find_model
 
-FAST = ["--no-compile-cache", "--temp", "0", "-c", "128"]
+FAST = ["--no-compile-cache", "--temp", "0", "-c", "256"]  # the sizes of `story_model` and of most tests, so programs are compiled once
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_prompt_options(tmp_path, capsys):
 def test_the_same_seed_tells_the_same_story(capsys):
     texts = []
     for seed in ("7", "7", "8"):
-        main(["run", "-n", "20", "-s", seed, "--temp", "1", "--no-compile-cache", "-c", "128"])
+        main(["run", "-n", "20", "-s", seed, "--temp", "1", "--no-compile-cache", "-c", "256"])
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1] != texts[2]
 

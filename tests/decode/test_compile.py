@@ -47,10 +47,11 @@ def test_buckets():
         buckets(0)
 
 
-def arguments(model, slots=2):
-    state = init_state(model.config, slots, n_ctx=64, padding=64)
+def arguments(model, slots=2, cache_type="f32"):
+    """In the shapes of `model.generate`, so that what is compiled for it is compiled once."""
+    state = init_state(model.config, slots, n_ctx=256, padding=512, cache_type=cache_type)
     sampling = make_sampling(slots)
-    history = start_history([[1]] * slots, sampling, n_vocab=model.config.n_vocab, room=65)
+    history = start_history([[1]] * slots, sampling, n_vocab=model.config.n_vocab, room=257)
     run = begin(jnp.zeros((slots, model.config.n_vocab)), history, jnp.full(slots, 10))
     return model.params, state, run, sampling, model.words, None, jnp.int32(4)
 
@@ -78,8 +79,8 @@ def test_no_callback_and_no_captured_weights(story_model):
 
 def test_the_loop_makes_no_full_precision_weights():
     """Temporaries of the decode program stay far below the weights in float32."""
-    model = jaxllama.load(n_ctx=64)
-    compiled = jit_decode_loop.lower(*arguments(model, slots=1), config=model.config).compile()
+    model = jaxllama.load(n_ctx=256)
+    compiled = jit_decode_loop.lower(*arguments(model, slots=1, cache_type="f16"), config=model.config).compile()
     weights = sum(t.size for t in model.file.tensors.values())
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * weights / 4
 

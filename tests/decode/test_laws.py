@@ -40,7 +40,7 @@ def ids(story_model) -> list[int]:
 
 
 def fresh(model, slots=1, cache_type="f32"):
-    return init_state(model.config, slots, n_ctx=model.n_ctx, padding=128, cache_type=cache_type)
+    return init_state(model.config, slots, n_ctx=model.n_ctx, padding=512, cache_type=cache_type)
 
 
 def read(model, prompt, **options):
@@ -199,7 +199,7 @@ def test_sessions_that_do_not_fit(story_model, ids, tmp_path):
         load_state(tmp_path / "none.npz", story_model.config)
 
 
-def test_a_full_context_stops_with_its_reason():
+def test_a_full_context_stops_with_its_reason(story_model):
     model = jaxllama.load(n_ctx=40, exact=True)
     result = model.generate("Once upon a time", n_predict=-1, ignore_eos=True, seed=1)
     n_prompt = len(model.encode("Once upon a time"))
@@ -207,7 +207,7 @@ def test_a_full_context_stops_with_its_reason():
     assert len(result.tokens) == 40 - n_prompt + 1  # the last token needs no room: nothing follows it
     with pytest.raises(jaxllama.ContextFull, match=r"the prompt has .* the context holds 40"):
         model.generate(TEXT * 10)
-    wide = jaxllama.load(n_ctx=80, exact=True).generate("Once upon a time", n_predict=len(result.tokens), ignore_eos=True, seed=1)
+    wide = story_model.generate("Once upon a time", n_predict=len(result.tokens), ignore_eos=True, seed=1)
     assert wide.tokens == result.tokens  # up to the last token nothing wrapped or was forgotten
 
 
