@@ -66,8 +66,8 @@ def test_the_same_seed_tells_the_same_story(capsys):
 
 
 def test_a_full_context_says_so(capsys):
-    assert main(["run", "-n", "-1", "--ignore-eos", "--no-compile-cache", "-c", "16"]) == 0
-    assert "the context of 16 tokens is full; -c sets a larger one" in capsys.readouterr().err
+    assert main(["run", "-n", "-1", "--ignore-eos", "--no-compile-cache", "--exact", "-c", "40"]) == 0
+    assert "the context of 40 tokens is full; -c sets a larger one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

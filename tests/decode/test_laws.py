@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import telling
 
 import jaxllama
 from jaxllama.decode import (
@@ -107,12 +108,13 @@ def test_scan_is_unrolled(story_model, ids):
     np.testing.assert_allclose(scanned, rms_norm(x, params["output_norm"], config.norm_epsilon), **CLOSE)
 
 
-def test_a_slot_in_a_batch_is_the_slot_alone(story_model):
-    prompts = [TEXT, "Ben was a bear.", "Once", TEXT[:50]]
-    options = {"n_predict": 40, "temperature": [0.8, 0.0, 1.2, 0.6], "top_k": [40, 0, 0, 5], "seed": [1, 2, 3, 4]}
-    together = story_model.generate(prompts, **options)
+@pytest.mark.parametrize("slots", telling([2, 4], [2]))
+def test_a_slot_in_a_batch_is_the_slot_alone(story_model, slots):
+    prompts = [TEXT, "Ben was a bear.", "Once", TEXT * 2][:slots]
+    options = {"temperature": [0.8, 0.0, 1.2, 0.6], "top_k": [40, 0, 0, 5], "seed": [1, 2, 3, 4]}
+    together = story_model.generate(prompts, n_predict=40, **{k: v[:slots] for k, v in options.items()})
     for i, prompt in enumerate(prompts):
-        alone = story_model.generate(prompt, n_predict=40, **{k: v[i] for k, v in options.items() if k != "n_predict"})
+        alone = story_model.generate(prompt, n_predict=40, **{k: v[i] for k, v in options.items()})
         assert together[i].tokens == alone.tokens
         assert together[i].reason == alone.reason
         np.testing.assert_allclose(together[i].logprobs, alone.logprobs, rtol=1e-2, atol=1e-3)

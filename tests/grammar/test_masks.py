@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -237,7 +238,7 @@ def test_what_a_grammar_allows_may_be_forbidden(story_model):
 
 def test_generations_side_by_side(monkeypatch):
     """Two streams of one model in turns, while the tables are emptied under them."""
-    model = jaxllama.load(n_ctx=256)
+    model = jaxllama.load(n_ctx=256, exact=True)
     wanted = [model.generate("Once", grammar=ALL[name], n_predict=40, seed=2).tokens for name in ("program", "json")]
     streams = [model.stream("Once", grammar=ALL[name], n_predict=40, seed=2) for name in ("program", "json")]
     found: list[list[int]] = [[], []]
@@ -278,12 +279,12 @@ def test_a_grammar_that_needs_sets_is_followed_all_the_same(story_model):
         assert grammar.accepts(result.text) or (result.reason == "limit" and grammar.place(result.text))
 
 
-def test_full_tables_are_emptied(monkeypatch):
+def test_full_tables_are_emptied(story_model, monkeypatch):
     """When there is no room left, what is not in use goes, and texts go on where they stood."""
     from jaxllama.grammar import tables
 
-    wanted = jaxllama.load(n_ctx=256).generate("Once", grammar=ALL["program"], n_predict=60, seed=1).text
-    model = jaxllama.load(n_ctx=256)
+    wanted = story_model.generate("Once", grammar=ALL["program"], n_predict=60, seed=1).text
+    model = jaxllama.load(n_ctx=256, exact=True)
     monkeypatch.setattr(tables, "MOST_STATES", 700)
     for name in ("chess", "json", "schema-person", "csv", "words"):
         text = model.generate("Once", grammar=ALL[name], n_predict=60, seed=1).text
@@ -328,9 +329,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_grammars_are_bounded(story_model, name):
     """They are refused with a clear error, or followed; neither takes long."""
-    import time
-
-    begun = time.perf_counter()
+    begun = time.process_time()  # what else the machine does is not counted
     message = ""
     try:
         result = story_model.generate("Once", grammar=HOSTILE[name], n_predict=20, seed=1)
@@ -338,4 +337,4 @@ def test_hostile_grammars_are_bounded(story_model, name):
     except ValueError as error:
         message = str(error)
     assert not message or 10 < len(message) < 2000
-    assert time.perf_counter() - begun < 30
+    assert time.process_time() - begun < 30

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import telling
 
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES
 from jaxllama.quant import FORMATS, dequantize, from_blocks, qtake, to_blocks
@@ -69,7 +70,7 @@ def test_the_parts_cover_the_block(name):
     assert all(a[1] == b[0] for a, b in pairwise(covered))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", telling(FORMATS))
 @given(seed=st.integers(0, 2**32), rows=st.sampled_from([1, 15, 16, 17, 37]), stack=st.sampled_from([1, 3]))
 def test_any_bytes_come_back(name, seed, rows, stack):
     blocks = random_blocks(name, seed, (stack, rows), finite=False)
@@ -86,7 +87,7 @@ def test_dequantize_is_bit_exact(name, seed):
     np.testing.assert_array_equal(found.view(np.uint32), reference(name, blocks).astype(np.float32).view(np.uint32))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", telling(FORMATS))
 @given(seed=st.integers(0, 2**32))
 def test_take_is_dequantize_of_rows(name, seed):
     blocks = random_blocks(name, seed, (2, 19))

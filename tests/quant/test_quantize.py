@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import FORMATS as CHOSEN
+from tiers import telling
 
 from jaxllama.quant import FORMATS, dequantize, from_blocks, quantize
 
@@ -103,7 +105,7 @@ def test_mxfp4_just_below_a_power_of_two():
     np.testing.assert_array_equal(quantize(x, "MXFP4"), independent.quants.quantize(x, independent.GGMLQuantizationType.MXFP4))
 
 
-@pytest.mark.parametrize("key", RECORDED)
+@pytest.mark.parametrize("key", telling(RECORDED, [key for key in RECORDED if key.split()[0] in CHOSEN or key.endswith("real importance")]))
 def test_errors_are_at_most_llama_cpps(key):
     name, sample, *weighted = key.split()
     x, weight = samples()[sample], importance() if weighted else None
@@ -114,7 +116,7 @@ def test_errors_are_at_most_llama_cpps(key):
         assert error(blocks, name, x, 1.0 if weight is None else weight) <= 1.01 * RECORDED[key]
 
 
-@pytest.mark.parametrize("name", BOUND)
+@pytest.mark.parametrize("name", telling(BOUND))
 @given(x=rows_of(SCALES[1:3]))
 def test_no_number_is_far_off(name, x):
     block = FORMATS[name].type.weights
@@ -124,7 +126,7 @@ def test_no_number_is_far_off(name, x):
     assert (off <= BOUND[name] * span + 2e-3 * largest + 1e-7).all()
 
 
-@pytest.mark.parametrize("name", [n for n in PACKED if n.startswith("IQ") and n not in BOUND])
+@pytest.mark.parametrize("name", telling([n for n in PACKED if n.startswith("IQ") and n not in BOUND]))
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from(["normal", "heavy"]))
 def test_points_of_a_grid_explain_most_of_the_numbers(name, seed, kind):
     """A group shares points, so that a single number may be far off; all together are not. (No point is zero: beside one far number the others suffer.)"""
@@ -134,7 +136,7 @@ def test_points_of_a_grid_explain_most_of_the_numbers(name, seed, kind):
     assert left <= limits[name[:3]]
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", telling(PACKED))
 @given(seed=st.integers(0, 2**32), power=st.integers(-4, 4))
 def test_twice_the_numbers_are_twice_the_result(name, seed, power):
     """Powers of two change nothing but scales, as long as those are neither huge nor tiny."""
@@ -145,7 +147,7 @@ def test_twice_the_numbers_are_twice_the_result(name, seed, power):
     np.testing.assert_array_equal(other, one * np.float32(2.0**power))
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", telling(PACKED))
 @given(seed=st.integers(0, 2**32))
 def test_numbers_on_the_grid_stay_there(name, seed):
     """What a format can hold exactly changes little when it is quantized again: searches weigh errors, and may find another grid nearly as good."""
@@ -158,7 +160,7 @@ def test_numbers_on_the_grid_stay_there(name, seed):
         assert ((twice - once) ** 2).sum() <= 0.35 * ((once - x) ** 2).sum()
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", telling(PACKED))
 def test_zeros_stay_zeros(name):
     x = np.zeros((3, 512), np.float32)
     x[1] = 1.0
@@ -168,7 +170,7 @@ def test_zeros_stay_zeros(name):
         assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", telling(PACKED))
 def test_rows_do_not_know_of_each_other(name):
     """One row or many, one thread or two, f16 or f32: the same bytes."""
     x = random_rows(5, 0.02, "heavy").astype(np.float16)
