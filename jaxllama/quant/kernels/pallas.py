@@ -19,6 +19,7 @@ from jax.experimental import pallas as pl
 
 from ..block import LANES, Array, look_up
 from ..blocks import FORMATS
+from ..dequantize import dequantize
 from ..qtensor import QTensor, from_blocks
 from .formats import KERNEL_FORMATS
 
@@ -143,14 +144,12 @@ def available(format: str) -> bool:
     """Whether the kernel of a format compiles on this GPU and agrees with the plain form; a note says why where it does not."""
     if jax.default_backend() != "gpu":
         return False
-    from ..matmul import unpacked
-
     rng = np.random.default_rng(0)
     try:
         row_bytes = 512 // FORMATS[format].type.weights * FORMATS[format].type.bytes
         weight = from_blocks(rng.integers(0, 40, (1, 32, row_bytes), np.uint8), format)
         x = jnp.asarray(rng.standard_normal((2, 512)), jnp.float32)
-        found, expected = pallas_rows(x, weight, 0), unpacked(jnp.dtype(jnp.float32))(x, weight, 0)
+        found, expected = pallas_rows(x, weight, 0), jnp.matmul(x, dequantize(weight)[0].T, precision="highest")
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * float(jnp.abs(expected).max()))
     except Exception as error:  # whatever a compiler that could not be tried here may say
         _log.warning("the GPU kernel for %s is off, plain XLA runs instead (slower): %s", format, error)
