@@ -125,7 +125,7 @@ def _read_legacy(path: Path, chunk_size: int) -> ImportanceMatrix:
 
     def take(count: int, what: str) -> bytes:
         nonlocal at
-        if count < 0 or count > len(raw) - at:
+        if count > len(raw) - at:
             raise GGUFError(path, what, expected=f"{count} bytes", found=f"{len(raw) - at} bytes to the end of the file")
         at += count
         return raw[at - count : at]

@@ -66,6 +66,8 @@ def assert_same(file, fields, tensors):
         found = file.fields[f.key]
         assert (found.type, found.item) == (f.type, f.item)
         np.testing.assert_array_equal(found.value, f.value)
+        assert type(found.value) is type(f.value)
+        assert f.type is not ValueType.ARRAY or f.item is ValueType.STRING or found.value.dtype.kind == f.value.dtype.kind
     assert list(file.tensors) == [t.name for t in tensors]
     for t in tensors:
         assert file.tensors[t.name].shape == t.shape
@@ -74,7 +76,7 @@ def assert_same(file, fields, tensors):
 
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("alignment", [None, 8, 64])
+@pytest.mark.parametrize("alignment", [None, 1, 64])
 def test_written_is_read(tmp_path, version, order, alignment):
     fields = every_field() + ([field_of("general.alignment", alignment)] if alignment else [])
     tensors = some_tensors(order)
@@ -243,7 +245,11 @@ HOSTILE = {
     "not UTF-8": (header(0, 1, s(b"a") + struct.pack("<I", 8) + s(b"\xff\xfe") + bytes(40)), "UTF-8"),
     "key not UTF-8": (header(0, 1, s(b"\xc3\x28") + bytes(40)), "UTF-8"),
     "repeated key": (header(0, 2, (s(b"a") + struct.pack("<Ib", 7, 1)) * 2 + bytes(40)), "used once"),
-    "bool of 7": (header(0, 1, s(b"a") + struct.pack("<IB", 7, 7) + bytes(40)), "boolean"),
+    "bool of 2": (header(0, 1, s(b"a") + struct.pack("<IB", 7, 2) + bytes(40)), "boolean"),
+    "array of bools of 2": (header(0, 1, s(b"a") + struct.pack("<IIQBB", 9, 7, 2, 1, 2) + bytes(40)), "booleans"),
+    "array of not UTF-8": (header(0, 1, s(b"a") + struct.pack("<IIQ", 9, 8, 2) + s(b"ok") + s(b"\xff") + bytes(40)), "string 1 of 'a'.*UTF-8"),
+    "cut in a length of an array": (header(0, 1, s(b"a") + struct.pack("<IIQ", 9, 8, 2) + s(b"0123456789abc") + bytes(3)), "string 1 of 'a'.*a length"),
+    "alignment of nothing": (header(0, 1, s(b"general.alignment") + struct.pack("<II", 4, 0) + bytes(40)), "power of two"),
     "bad alignment": (header(0, 1, s(b"general.alignment") + struct.pack("<II", 4, 24) + bytes(40)), "power of two"),
     "alignment of text": (header(0, 1, s(b"general.alignment") + struct.pack("<I", 8) + s(b"x") + bytes(40)), "power of two"),
     "repeated tensor": (header(2, 0, tensor(b"x", [1], 0, 0) + tensor(b"x", [1], 0, 32) + bytes(200)), "used once"),

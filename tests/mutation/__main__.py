@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import atexit
 import gc
 import hashlib
 import importlib.machinery
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -198,7 +200,7 @@ def run_pytest(arguments: list[str], plugin: object) -> int:
         "--rootdir",
         str(ROOT),
         "--basetemp",
-        str(SCRATCH / f"tmp{MAIN}"),
+        f"{tempfile.tempdir}/tests",
     ]
     return int(pytest.main([*options, *arguments], plugins=[plugin]))
 
@@ -246,7 +248,9 @@ def main() -> None:
     target = Path(name).resolve()
     room = ROOT / "jaxllama" / target.relative_to(ROOT / "jaxllama").parts[0]
     places = [p.resolve() for p in options.tests or [ROOT / "tests" / room.name]]
-    SCRATCH.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(SCRATCH / f"tmp{MAIN}")  # children end without cleaning up
+    Path(tempfile.tempdir).mkdir(parents=True)
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
     run = Run([f for p in places for f in (sorted(p.rglob("test_*.py")) if p.is_dir() else [p])], room, options.seconds)
     explained = tomllib.loads(EXPLAINED.read_text(encoding="utf-8"))
     jobs = []

@@ -239,7 +239,6 @@ class _Cursor:
     def __init__(self, path: Path, view: memoryview):
         self.path, self.view, self.at = path, view, 0
         self.use_order("<")
-        self.use_lengths("Q")
 
     def use_order(self, order: str) -> None:
         self.order = order

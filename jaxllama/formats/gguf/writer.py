@@ -103,7 +103,6 @@ def write_gguf(
     try:
         with partial.open("wb") as file:
             file.write(header)
-            file.write(bytes(start - len(header)))
             for tensor in sorted(placed, key=lambda t: t.offset):
                 file.write(bytes(start + tensor.offset - file.tell()))
                 data = tensor.data if isinstance(tensor.data, np.ndarray) else tensor.data()
