@@ -56,6 +56,10 @@ def test_yarn_keeps_fast_rotations_and_stretches_slow_ones():
     np.testing.assert_allclose(yarn[:4], plain[:4])
     np.testing.assert_allclose(yarn[-4:], plain[-4:] / 8)
     assert growth == pytest.approx(1 + 0.1 * log(8))
+    part, growth = Rope(kind="norm", dims=64, scaling="yarn", factor=8.0, original_context=2048, extrapolation=0.25, attention_factor=3.0).frequencies()
+    np.testing.assert_allclose(part[:4], plain[:4] * (0.25 + 0.75 / 8))
+    np.testing.assert_allclose(part[-4:], plain[-4:] / 8)
+    assert growth == pytest.approx(3 * (1 + 0.1 * log(8)))
     linear, one = Rope(kind="norm", dims=64, scaling="linear", factor=8.0).frequencies()
     np.testing.assert_allclose(linear, plain / 8)
     assert one == 1
@@ -73,7 +77,7 @@ def test_mixture_is_the_weighted_sum_of_the_chosen_experts(rows):
     }
     x = rng.standard_normal((rows, d))
     device = {k: jnp.asarray(v, jnp.float32) for k, v in weights.items()}
-    found = mixture(jnp.asarray(x, jnp.float32), lambda x, role, e: x @ device[role][e].T, "silu", n_expert=experts, n_used=used)
+    found = mixture(jnp.asarray(x, jnp.float32), lambda x, role, e: x @ device[role][e].T, "silu", n_expert=experts, n_used=used, scale=1.5)
     logits = x @ weights["ffn_gate_inp"][0].T
     for row in range(rows):
         best = np.argsort(-logits[row])[:used]
@@ -82,7 +86,7 @@ def test_mixture_is_the_weighted_sum_of_the_chosen_experts(rows):
         for w, e in zip(share, best, strict=True):
             gate = x[row] @ weights["ffn_gate_exps"][e].T
             expected += w * ((gate / (1 + np.exp(-gate)) * (x[row] @ weights["ffn_up_exps"][e].T)) @ weights["ffn_down_exps"][e].T)
-        np.testing.assert_allclose(found[row], expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found[row], 1.5 * expected, rtol=1e-3, atol=1e-4)
 
 
 def test_gelu_is_the_tanh_form():

@@ -178,6 +178,21 @@ def test_the_window_of_a_llama_file_is_honoured(tiny):
         assert np.allclose(found[0, -1], expected[-1], rtol=1e-4, atol=1e-4) == same
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "role"),
+    [("llama", "attention.scale", "attn_q"), ("llama-experts", "expert_weights_scale", "ffn_down_exps")],
+)
+def test_a_scale_of_the_metadata_scales_weights(tmp_path, name, key, role):
+    """A scale in the metadata is the same as larger weights: of the queries (a quarter is what heads of 16 have anyway), and of the experts' outputs."""
+    usual = {"attention.scale": 0.25, "expert_weights_scale": 1.0}[key]
+    write_model(name, tmp_path / "plain.gguf")
+    fields, tensors = parts(tmp_path / "plain.gguf")
+    write_gguf(tmp_path / "scaled.gguf", [*fields, field_of(f"llama.{key}", 2 * usual)], tensors)
+    larger = [replace(t, data=(2 * np.ascontiguousarray(t.data).view(np.float32)).view(np.uint8)) if role in t.name else t for t in tensors]
+    write_gguf(tmp_path / "larger.gguf", fields, larger)
+    np.testing.assert_allclose(logits(tmp_path / "scaled.gguf"), logits(tmp_path / "larger.gguf"), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", telling([name for name, format_ in FORMATS.items() if not format_.dense]))
 def test_every_format_loads_in_a_model(name, tmp_path):
     """A model whose matrices are random blocks of a format runs, with finite logits, in the default and in the exact mode alike."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -253,7 +254,9 @@ def test_json_in_pieces(value):
     assert whole.end == len(text)
     for cut in range(len(text)):
         part = scan(text[:cut])
-        assert part is None or part.end is None or json.loads(text[: part.end]) is not None or text == "null"
+        if part is not None and part.end is not None:  # a number may be whole before its last digit
+            assert type(value) in (int, float)
+            assert math.isfinite(json.loads(text[: part.end]))
     with pytest.raises(Invalid):
         scan("}" + text)
 

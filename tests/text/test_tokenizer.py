@@ -246,14 +246,19 @@ def test_none_written_as_all_ones(shared_data):
 
 @given(st.lists(st.text("abc", max_size=5), max_size=12), st.sampled_from([["abc"], ["aa", "b"], ["cab", "ca"], []]))
 def test_stop_strings_in_any_split(pieces, stops):
-    finder = StopFinder(stops)
-    shown = "".join(finder.push(p) for p in pieces) + finder.flush()
-    text = "".join(pieces)
-    cut = min((text.find(s) for s in stops if s in text), default=len(text))
-    # A longer stop string may begin before a shorter one that is complete earlier in the stream.
-    assert text.startswith(shown)
-    assert len(shown) >= cut
-    assert shown == text[:cut] or len(stops) > 1
+    """Text goes on as soon as no stop string can begin in it, and ends where the first complete one begins."""
+    finder, text, shown, found = StopFinder(stops), "", "", None
+    for piece in pieces:
+        text, shown = text + piece, shown + finder.push(piece)
+        if hits := [(text.find(s), s) for s in stops if s in text]:
+            at, found = min(hits)
+        else:
+            at = min(n for n in range(len(text) + 1) if n == len(text) or any(s.startswith(text[n:]) for s in stops))
+        assert shown == text[:at]
+        if found:
+            break
+    assert finder.found == found
+    assert finder.push("more") + finder.flush() == ("" if found else text[len(shown) :] + "more")
 
 
 @given(st.binary(max_size=60))
