@@ -31,9 +31,9 @@ def hostile(folder: Path, seconds: int) -> str:
 
 
 def test_no_call_ends_the_process(tmp_path):
-    made = re.match(r"(\d+) calls: ", hostile(tmp_path, 15))
+    made = re.match(r"(\d+) calls: ", hostile(tmp_path, 1))  # at least one round of fifty
     assert made
-    assert int(made[1]) > 20
+    assert int(made[1]) >= 50
 
 
 @pytest.mark.exhaustive
