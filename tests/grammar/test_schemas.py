@@ -15,6 +15,7 @@ import pytest
 from grammars import SCHEMAS
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import telling
 
 from jaxllama.grammar import Grammar, GrammarError, RegexError, SchemaError, schema_of
 from jaxllama.grammar.automaton import Automaton
@@ -66,7 +67,7 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("any_order", [False, True])
+@pytest.mark.parametrize("any_order", telling([False, True], [False]))
 @pytest.mark.parametrize("name", [*SCHEMAS, *MORE])
 def test_what_a_grammar_writes_is_valid(name, any_order):
     schema = SCHEMAS.get(name) or MORE[name]

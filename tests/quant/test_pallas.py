@@ -32,7 +32,7 @@ def test_it_computes_what_the_plain_form_does(name):
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")  # since jax 0.11; docs/performance.md says what follows it
-@pytest.mark.parametrize("name", ["Q4_0", "Q8_0", "Q4_K", "Q6_K", "IQ4_NL", "MXFP4"])
+@pytest.mark.parametrize("name", telling(["Q4_0", "Q8_0", "Q4_K", "Q6_K", "IQ4_NL", "MXFP4"]))
 def test_it_is_lowered_for_a_gpu(name):
     gpu = jax.sharding.AbstractDevice(device_kind="NVIDIA A100", num_cores=108, platform="gpu")  # jax 0.12 wants to know which one
     arguments = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (jnp.zeros((1, COLUMNS)), weights(name)))
