@@ -140,9 +140,8 @@ class Run:
     def tests(self, job: Job) -> list[str]:
         """The tests that reach a mutant, those that are quick and have killed in this file before first, as many as the limit has room for."""
         name = str(job.path.relative_to(ROOT))
-        reaching = [t for t, lines in self.reached.items() if (lines.get(name) if job.imported else not lines.get(name, set()).isdisjoint(job.mutant.lines))]
-        reaching = reaching or (list(self.reached) if job.imported else [])
-        reaching.sort(key=lambda t: (0.02 + self.seconds[t]) / (1 + 3 * self.kills[job.path, t]))
+        reaching = [t for t, lines in self.reached.items() if job.imported or not lines.get(name, set()).isdisjoint(job.mutant.lines)]
+        reaching.sort(key=lambda t: (0.02 + self.seconds[t]) / (1 + 3 * self.kills[job.path, t]) + (job.imported and name not in self.reached[t]))
         ends = accumulate(self.seconds[t] for t in reaching)
         return [t for t, end in zip(reaching, ends, strict=True) if end - self.seconds[t] < self.limit]
 

@@ -74,6 +74,7 @@ def _negated(statement: ast.stmt, owner: ast.AST, field: str, inside: bool, inde
 
 def _expression(statement: ast.stmt, top: ast.AST, inside: bool) -> Iterator[Mutant]:
     skipped = {id(n) for f in ast.walk(top) if isinstance(f, ast.FormattedValue) and f.format_spec for n in ast.walk(f.format_spec)}
+    negative = {id(n.operand) for n in ast.walk(top) if isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.USub)}
     for node in ast.walk(top):
         if isinstance(node, ast.Compare):
             for i, op in enumerate(node.ops):
@@ -83,7 +84,7 @@ def _expression(statement: ast.stmt, top: ast.AST, inside: bool) -> Iterator[Mut
             new = FLIPS[type(node.op)]
             yield Mutant(statement, node, inside, f"`{type(node.op).__name__}` to `{new.__name__}`", lambda n=node, new=new: setattr(n, "op", new()))
         elif isinstance(node, ast.Constant) and type(node.value) in (int, bool) and abs(node.value) <= 1000 and id(node) not in skipped:
-            new = not node.value if isinstance(node.value, bool) else node.value + 1
+            new = not node.value if isinstance(node.value, bool) else node.value + (-1 if id(node) in negative else 1)
             yield Mutant(statement, node, inside, f"`{node.value}` to `{new}`", lambda n=node, new=new: setattr(n, "value", new))
         elif isinstance(node, ast.IfExp):
             yield from _negated(statement, node, "test", inside)

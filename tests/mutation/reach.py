@@ -12,7 +12,7 @@ from functools import _lru_cache_wrapper
 from pathlib import Path
 from types import CodeType
 
-CALLS = 20  # a test that calls a function more often is taken to reach all its lines, which makes tracing cheap
+CALLS, LINES = 20, 2000  # a test that calls a function more often, or stays in it longer, is taken to reach all its lines, which makes tracing cheap
 
 
 class Reach:
@@ -25,6 +25,7 @@ class Reach:
 
     def _start(self) -> None:
         self.calls: Counter[CodeType] = Counter()
+        self.steps: Counter[CodeType] = Counter()
         self.lines: defaultdict[str, set[int]] = defaultdict(set)
         threading.settrace(self._call)
         sys.settrace(self._call)
@@ -42,13 +43,22 @@ class Reach:
         if self.calls[code] <= CALLS:
             return self._line
         if self.calls[code] == CALLS + 1:
-            self.lines[code.co_filename].update(line for *_, line in code.co_lines() if line)
+            self._all_of(code)
         return None
 
     def _line(self, frame, event, _):
+        code = frame.f_code
+        self.steps[code] += 1
+        if self.steps[code] > LINES:
+            self.calls[code] = CALLS + 1
+            self._all_of(code)
+            return None
         if event == "line":
-            self.lines[frame.f_code.co_filename].add(frame.f_lineno)
+            self.lines[code.co_filename].add(frame.f_lineno)
         return self._line
+
+    def _all_of(self, code: CodeType) -> None:
+        self.lines[code.co_filename].update(line for *_, line in code.co_lines() if line)
 
     def pytest_collection_finish(self, session):
         self._stop("")

@@ -46,7 +46,7 @@ class Tensor:
     type: TensorType
     offset: int
     nbytes: int
-    shard: int = 0
+    shard: int
 
     @property
     def size(self) -> int:
@@ -182,7 +182,7 @@ def _open_shard(path: Path, index: int) -> Shard:
     return parse(path, np.frombuffer(mapped, np.uint8), mapped, index)
 
 
-def parse(path: Path, buffer: np.ndarray, mapped: mmap.mmap, index: int = 0) -> Shard:
+def parse(path: Path, buffer: np.ndarray, mapped: mmap.mmap, index: int) -> Shard:
     """Read the header of one file: metadata, tensor table, and where the data begins."""
     cursor = _Cursor(path, memoryview(mapped))
     if cursor.take(4, "magic") != MAGIC:
