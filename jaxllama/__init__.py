@@ -15,6 +15,7 @@ prefer_wide_vectors()  # before anything imports jax
 # ruff: noqa: E402
 from .api import Kept, Model, Piece, Result, load
 from .decode import (
+    LogitsError,
     Sampling,
     SessionError,
     decode_loop,
@@ -49,6 +50,7 @@ __all__ = [
     "GrammarError",
     "ImportanceMatrix",
     "Kept",
+    "LogitsError",
     "Model",
     "Piece",
     "QTensor",

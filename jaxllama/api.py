@@ -23,8 +23,9 @@ from .grammar.trie import build_trie
 from .hub import find_model
 from .models import Config, DecodeState, Params, forward, hidden, init_state, load_packed, read_config
 from .models.parameters import Progress
+from .prompt import Prompt, read_prompt, read_prompts
 from .quant.quantize_file import check_tensor
-from .request import CONSTRAINTS, grammar_for, sampling_for
+from .request import CONSTRAINTS, grammar_for, sampling_for, texts_of
 from .text import Tokenizer
 from .text.stop import StopFinder
 
@@ -79,9 +80,6 @@ class Result:
     reason: str
     timings: Timings = field(repr=False)
     likely: list[tuple[tuple[int, float], ...]] = field(default_factory=list, repr=False)
-
-
-Prompt = str | Sequence[int]
 
 
 class Model:
@@ -144,11 +142,14 @@ class Model:
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt. Text gets the special tokens (BOS, EOS) that the file asks for; ids are checked.
+        An empty prompt becomes the BOS token.
 
         Raises:
+            TypeError: the prompt is neither text nor a sequence of integers.
             ValueError: an id is outside the vocabulary, or the prompt is empty and the model has no BOS token.
         """
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(t) for t in prompt]
+        given = read_prompt(prompt)
+        ids = self.tokenizer.encode(given) if isinstance(given, str) else given
         if any(not 0 <= t < self.config.n_vocab for t in ids):
             raise ValueError(f"token ids must be from 0 to {self.config.n_vocab - 1}")
         if not ids and self.tokenizer.bos is not None:
@@ -191,7 +192,7 @@ class Model:
         prompt: Prompt,
         *,
         n_predict: int = 128,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         shown: Collection[int] = (),
         kept: Kept | None = None,
         begun: str | bytes = "",
@@ -202,7 +203,7 @@ class Model:
         Args:
             prompt: text, or token ids.
             n_predict: maximum number of tokens to generate; -1: until the model ends or the context is full.
-            stop: strings that stop the generation; they are not part of the text.
+            stop: a string that stops the generation, or several; they are not part of the text.
             shown: ids of control tokens that appear in the text.
             begun: the part of the constrained text that the prompt already ends with; the grammar starts with it.
             kept: a prompt cache (`Kept()`), passed from call to call: if a prompt starts with the previous prompt and answer, only the rest is prefilled.
@@ -217,29 +218,35 @@ class Model:
 
         Raises:
             ContextFull: the prompt does not fit `n_ctx`.
+            LogitsError: the model's logits are not numbers: its file is damaged.
             GrammarError, SchemaError: what constrains the text is malformed.
+            TypeError: the prompt is neither text nor token ids.
         """
         for _, piece in self._stream([prompt], n_predict, stop, options, shown, kept, begun.encode() if isinstance(begun, str) else begun):
             yield piece
 
     @overload
-    def generate(self, prompt: str | list[int], *, n_predict: int = 128, stop: Sequence[str] = (), **options: Any) -> Result: ...
+    def generate(self, prompt: str | list[int] | tuple[int, ...], *, n_predict: int = 128, stop: str | Sequence[str] = (), **options: Any) -> Result: ...
     @overload
-    def generate(self, prompt: list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **options: Any) -> list[Result]: ...
     def generate(
-        self, prompt: str | list[int] | list[str] | list[list[int]], *, n_predict: int = 128, stop: Sequence[str] = (), **options: Any
-    ) -> Result | list[Result]:
+        self, prompt: list[str] | tuple[str, ...] | list[list[int]], *, n_predict: int = 128, stop: str | Sequence[str] = (), **options: Any
+    ) -> list[Result]: ...
+    @overload
+    def generate(self, prompt: Any, *, n_predict: int = 128, stop: str | Sequence[str] = (), **options: Any) -> Any: ...
+    def generate(self, prompt: Any, *, n_predict: int = 128, stop: str | Sequence[str] = (), **options: Any) -> Result | list[Result]:
         """Generate the whole text for a prompt, or for several prompts as one batch.
 
         Args:
-            prompt: text or token ids; or a list of prompts, which are decoded as one batch.
+            prompt: text or token ids; or a list (or tuple) of prompts, which are decoded as one batch. An array of integers is one prompt, or with two
+                axes a batch of them. An empty list is an empty batch.
             n_predict, stop, **options: as for `stream`; a sampling parameter, and `grammar`, may be a list with a value for each prompt.
 
         Returns:
             A `Result`, or a list of them for a list of prompts.
         """
-        many = isinstance(prompt, list) and len(prompt) > 0 and not isinstance(prompt[0], (int, np.integer))
-        prompts: list[Any] = list(prompt) if many else [prompt]
+        prompts, many = read_prompts(prompt)
+        if not prompts:
+            return []
         pieces: list[list[Piece]] = [[] for _ in prompts]
         for slot, piece in self._stream(prompts, n_predict, stop, options):
             pieces[slot].append(piece)
@@ -273,6 +280,7 @@ class Model:
             MessageError: something is malformed; the text says which message and which field.
             TemplateError: the template is wrong, or refuses the messages.
             ContextFull: the prompt does not fit `n_ctx`.
+            LogitsError: the model's logits are not numbers: its file is damaged.
         """
         return stream_chat(self, messages, **options)
 
@@ -288,17 +296,20 @@ class Model:
         """A grammar over this model's tokens, for looking at: `start`, `mask(place)`, `advance(place, token)` are functions of values."""
         return TokenGrammar(grammar, self.grammars.trie)
 
-    def prefill(self, prompts: Sequence[Prompt], *, kept: Session | None = None) -> Session:
+    def prefill(self, prompts: Prompt | Sequence[Prompt], *, kept: Session | None = None) -> Session:
         """Prefill prompts, one per slot; the session has the state and the logits after each prompt.
 
         Args:
+            prompts: a batch of them, or one alone.
             kept: a session of one slot of this model, whose tokens need not be read again where the only prompt begins with them; it is used up.
 
         Raises:
             ContextFull: a prompt does not fit `n_ctx`.
             ValueError: `kept` comes with several prompts, or has several slots.
         """
-        ids = [self.encode(p) for p in prompts]
+        ids = [self.encode(p) for p in read_prompts(prompts)[0]]
+        if not ids:
+            raise ValueError("there is no prompt to read")
         sizes = {"n_ctx": self.n_ctx, "n_batch": self.n_batch, "cache_type": self.cache_type}
         return prefill_prompts(self.params, ids, config=self.config, programs=self.programs, kept=kept, **sizes)
 
@@ -306,7 +317,7 @@ class Model:
         self,
         prompts: Sequence[Prompt],
         n_predict: int,
-        stop: Sequence[str],
+        stop: str | Sequence[str],
         options: Mapping[str, Any],
         shown: Collection[int] = (),
         kept: Kept | None = None,
@@ -314,9 +325,11 @@ class Model:
     ) -> Iterator[tuple[int, Piece]]:
         if n_predict == 0 or n_predict < -1:
             raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
+        ids = [self.encode(p) for p in prompts]
         rest = dict(options)
         n_probs, after = rest.pop("n_probs", 0) or 0, rest.pop("post_sampling_probs", False)
-        preserved = rest.pop("preserved_tokens", None) or ()
+        preserved = texts_of("preserved_tokens", rest.pop("preserved_tokens", None))
+        stops = texts_of("stop", stop)
         constraints = {name: rest.pop(name) for name in CONSTRAINTS if name in rest}
         sampling = self.sampling(len(prompts), **rest)
         given = constraints.pop("grammar", None)
@@ -327,9 +340,9 @@ class Model:
         running = self.grammars.start(wanted, [begun] * len(prompts)) if any(g is not None for g in wanted) else None
         with self.programs.turn():  # of two that ask at the same time, one gets it
             before = None if kept is None else kept.take()
-        session = self.prefill(prompts, kept=before)
+        session = self.prefill(ids, kept=before)
         visible = frozenset(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
-        writers = [_Writer(self.tokenizer, stop, visible, n_probs) for _ in prompts]
+        writers = [_Writer(self.tokenizer, stops, visible, n_probs) for _ in prompts]
         limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
         words = self.words_for_infill if "infill" in sampling.chain else self.words
         report = ("after" if after else "before") if n_probs else ""

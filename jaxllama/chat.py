@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .request import CONSTRAINTS, answer_grammar
+from .request import CONSTRAINTS, answer_grammar, texts_of
 from .text import Tokenizer
 from .text.chat.messages import MessageError, check_tool_choice, check_tools
 from .text.chat.stream import AnswerReader
@@ -149,7 +149,7 @@ def stream_chat(
     """Answer messages, piece by piece; see `Model.stream_chat`."""
     reasoning = "off" if reasoning_budget == 0 and reasoning == "auto" else reasoning
     prompt = model.chats.prompt(messages, reasoning=reasoning, **{name: options.pop(name) for name in _PROMPT_OPTIONS & options.keys()})
-    ignored = tuple(options.get("schema_ignore", ()))
+    ignored = texts_of("schema_ignore", options.get("schema_ignore"))
     reader = AnswerReader(prompt.syntax, prompt.tools, reasoning_format=reasoning_format, calls=bool(prompt.tools))
     head = {"id": "chatcmpl-" + secrets.token_hex(12), "object": "chat.completion.chunk", "created": int(time.time()), "model": model.name}
 
@@ -159,7 +159,7 @@ def stream_chat(
     yield chunk({"role": "assistant", "content": None})
     last: Piece | None = None
     made = 0
-    stops, budget = [stop] if isinstance(stop, str) else list(stop), (reasoning_budget, reasoning_budget_message)
+    stops, budget = texts_of("stop", stop), (reasoning_budget, reasoning_budget_message)
     wanted = model.grammar(**{name: options.pop(name) for name in CONSTRAINTS if name in options and name != "schema_ignore"}, schema_ignore=ignored)
     grammar = answer_grammar(model.tokenizer, wanted, prompt.grammar(ignored), prompt.syntax.reasoning, opened=prompt.syntax.opened)
     if grammar is not None:

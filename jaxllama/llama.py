@@ -183,7 +183,6 @@ class Llama:
     ) -> Iterator[dict[str, Any]]:
         ids = self.model.encode(prompt)
         head = {"id": "cmpl-" + secrets.token_hex(12), "object": "text_completion", "created": int(time.time()), "model": model}
-        stops = [stop] if isinstance(stop, str) else list(stop or ())
         count = 0
         if logprobs:
             sampling = {**sampling, "n_probs": logprobs}
@@ -196,7 +195,7 @@ class Llama:
 
         if echo:
             yield chunk(prompt if isinstance(prompt, str) else self.model.tokenizer.decode(ids))
-        for piece in self.model.stream(ids, n_predict=-1 if max_tokens is None or max_tokens < 1 else max_tokens, stop=stops, **sampling):
+        for piece in self.model.stream(ids, n_predict=-1 if max_tokens is None or max_tokens < 1 else max_tokens, stop=stop or (), **sampling):
             count += piece.token is not None
             found = None
             if logprobs is not None and piece.token is not None:

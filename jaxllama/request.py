@@ -32,6 +32,21 @@ _RECOMMENDED = {
 CONSTRAINTS = ("grammar", "json_schema", "regex", "choice", "response_format", "schema_ignore", "any_order", "grammar_lazy", "grammar_triggers")
 
 
+def texts_of(name: str, given: str | Iterable[str] | None) -> list[str]:
+    """A request's texts: one text alone is a list of one, not of its characters.
+
+    Args:
+        name: what the request calls them, for the error.
+
+    Raises:
+        TypeError: they are no texts.
+    """
+    found = [given] if isinstance(given, str) else list(given if isinstance(given, Iterable) else () if given is None else [given])
+    if strange := [text for text in found if not isinstance(text, str)]:
+        raise TypeError(f"{name}: expected a text or several, found {strange[0]!r}")
+    return found
+
+
 def recommended(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The sampling parameters that a file recommends (`general.sampling.*`), under the names they have here."""
     found = {name: metadata[f"general.sampling.{key}"] for key, name in _RECOMMENDED.items() if f"general.sampling.{key}" in metadata}
@@ -49,7 +64,7 @@ def sampling_for(
     seed: int | Sequence[int] | None = -1,
     ignore_eos: bool | Sequence[bool] = False,
     logit_bias: Any = None,
-    dry_sequence_breakers: Sequence[str] = DEFAULT_BREAKERS,
+    dry_sequence_breakers: str | Sequence[str] = DEFAULT_BREAKERS,
     **parameters: Any,
 ) -> Sampling:
     """Sampling parameters for a number of slots.
@@ -71,7 +86,7 @@ def sampling_for(
         seed=seed,
         ignore_end=ignore_eos,
         logit_bias=bias_of(tokenizer, logit_bias),
-        breakers=_breakers(tokenizer, tuple(dry_sequence_breakers)) if wanted else None,
+        breakers=_breakers(tokenizer, tuple(texts_of("dry_sequence_breakers", dry_sequence_breakers))) if wanted else None,
         **(recommended(metadata) | given),
     )
 
@@ -113,10 +128,10 @@ def grammar_for(
     regex: str | None = None,
     choice: Sequence[str] | None = None,
     response_format: Mapping[str, Any] | None = None,
-    schema_ignore: Sequence[str] = (),
+    schema_ignore: str | Sequence[str] = (),
     any_order: bool = False,
     grammar_lazy: bool = False,
-    grammar_triggers: Sequence[Any] = (),
+    grammar_triggers: str | Mapping[str, Any] | Sequence[Any] = (),
 ) -> Grammar | None:
     """What an answer is constrained to; None where it is free. The same request gets the same object, for which everything is prepared already.
 
@@ -151,10 +166,11 @@ def grammar_for(
     if isinstance(grammar, Grammar):
         found = grammar
     elif json_schema is not None:
-        found = _read(tokenizer, json_schema_to_gbnf(schema_of(json_schema), any_order=any_order, ignore=schema_ignore))
+        found = _read(tokenizer, json_schema_to_gbnf(schema_of(json_schema), any_order=any_order, ignore=texts_of("schema_ignore", schema_ignore)))
     else:
         found = _read(tokenizer, grammar or (gbnf_of_regex(regex) if regex is not None else gbnf_of_choices(choice or ())))
-    return _from_triggers(found, tuple(_trigger(tokenizer, t) for t in grammar_triggers)) if grammar_lazy else found
+    triggers = [grammar_triggers] if isinstance(grammar_triggers, (str, Mapping)) else grammar_triggers
+    return _from_triggers(found, tuple(_trigger(tokenizer, t) for t in triggers)) if grammar_lazy else found
 
 
 def _trigger(tokenizer: Tokenizer, given: Any) -> str:

@@ -1,7 +1,7 @@
 """Decoding: states, the step, the loop, sampling."""
 
 from .chain import Choice, distribution, sample
-from .generate import Session, Timings, Tokens, prefill_prompts, stream_tokens
+from .generate import LogitsError, Session, Timings, Tokens, prefill_prompts, stream_tokens
 from .grammars import Grammars, Running
 from .history import History, remember, start_history
 from .loop import Emitted, Run, Stop, begin, choose, decode_loop, jit_choose, jit_decode_loop
@@ -17,6 +17,7 @@ __all__ = [
     "Emitted",
     "Grammars",
     "History",
+    "LogitsError",
     "Programs",
     "Run",
     "Running",

@@ -38,7 +38,8 @@ class Choice:
         logprobs: f32[B], under the whole distribution, before anything changed it.
         likely, likely_logprobs: int32[B, N], f32[B, N]: the most likely tokens, before the samplers or after them; N is 0 where nobody asked.
         enough: bool[B], false where a sampler would have had to see more of the vocabulary: nothing else means anything there, and nothing was learned.
-        allowed: bool[B], false where the slot's grammar does not allow the token: biases and samplers have left none that it does.
+        allowed: bool[B], false where the slot's grammar does not allow the token: biases and samplers have left none that it does. `choose` makes it false also
+            where the logits are not numbers.
     """
 
     tokens: jax.Array

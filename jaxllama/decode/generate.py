@@ -24,6 +24,15 @@ from .words import Words
 DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows smoothly and the host costs little
 
 
+class LogitsError(ValueError):
+    """A model's logits are not numbers: nothing can be chosen."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model's logits are not numbers; its file may be damaged: --check-tensors, or load(..., check_tensors=True), looks at every number of it"
+        )
+
+
 @dataclass
 class Timings:
     """Seconds and tokens of a generation. Compiling is counted apart, and waiting for other threads is not counted."""
@@ -140,6 +149,9 @@ def stream_tokens(
         grammars: the slots' grammars.
         report: "before" or "after" the samplers: the most likely tokens there.
         ended: slots that are to stop although nothing on the device says so; the caller adds to it between two dispatches.
+
+    Raises:
+        LogitsError: a slot's logits are not numbers.
     """
     if any(limit < 1 for limit in limits):
         raise ValueError(f"limits must be at least 1, not {list(limits)}")
@@ -163,6 +175,8 @@ def stream_tokens(
                 )
                 counts = np.asarray(jax.block_until_ready(emitted).counts)
                 brought = (np.asarray(x) for x in (emitted.tokens, emitted.logprobs, emitted.likely, emitted.likely_logprobs))
+            if (np.asarray(run.reason) == Stop.BROKEN).any():
+                raise LogitsError
             tokens, logprobs, likely, likely_logprobs = brought
             made = [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)]
             _remember(session, made)

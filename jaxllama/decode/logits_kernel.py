@@ -24,7 +24,7 @@ declare i32 @llvm.vector.reduce.smin.v16i32({V32})
 
 
 def best_and_total(logits: jax.Array, forbidden: jax.Array, strict: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The first index of the largest allowed logit, int32[B], and log(sum(exp(logits))), f32[B].
+    """The first index of the largest allowed logit, int32[B], and log(sum(exp(logits))), f32[B]: NaN where a logit is NaN or infinite.
 
     Args:
         logits: f32[B, V].
@@ -98,7 +98,9 @@ def kernel() -> Kernel:
 
             def add(n: str, total: list[str]) -> list[str]:
                 x, _, real = read(n)
-                return [v.add(total[0], v.select(real, v.exp(v.sub(x, peak)), constant(0.0)))]
+                off = v.sub(x, peak)
+                no_number = f.let(f"fcmp uno {VF} {off}, {off}")  # `exp` and `maximum` would make numbers of these
+                return [v.add(total[0], v.select(real, v.select(no_number, off, v.exp(off)), constant(0.0)))]
 
             (total,) = f.loop(0, count, [(VF, constant(0.0))], add)
             at = f.mul(u, 4)

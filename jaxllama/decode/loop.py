@@ -29,6 +29,7 @@ class Stop(IntEnum):
     CONTEXT = 3  # no room for another token
     GRAMMAR = 4  # a dead end: the grammar allows nothing more, and the text may not end; or all that it allows is forbidden
     CALLER = 5  # whoever reads the tokens wants no more of them: a stop string was found
+    BROKEN = 6  # the logits are not numbers: the model is damaged
 
 
 @flax.struct.dataclass
@@ -88,6 +89,8 @@ def choose(
     """
     choice, history = sample(run.logits, sampling, run.history, state.positions, words, run.constraint, report=report, whole=whole)
     running = run.reason == Stop.RUNNING
+    broken = running & jnp.isnan(choice.logprobs)  # one logit that is not a number makes the sum of all, and so every log-probability, none
+    choice, running = replace(choice, allowed=choice.allowed & ~broken), running & ~broken
     unsampled = (running & ~choice.enough).any()
     running &= ~unsampled
     stuck = running & ~choice.allowed
@@ -96,7 +99,7 @@ def choose(
     reason = jnp.where(state.positions >= state.n_ctx, Stop.CONTEXT, Stop.RUNNING)
     reason = jnp.where(remaining <= 0, Stop.LIMIT, reason)
     reason = jnp.where(words.end[choice.tokens], Stop.END, reason)
-    reason = jnp.where(stuck, Stop.GRAMMAR, jnp.where(running, reason, run.reason))
+    reason = jnp.where(stuck, Stop.GRAMMAR, jnp.where(broken, Stop.BROKEN, jnp.where(running, reason, run.reason)))
     constraint = run.constraint
     if constraint is not None:
         assert tables is not None

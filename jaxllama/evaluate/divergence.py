@@ -10,7 +10,7 @@ the largest logit are cut off there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp, sqrt
 from pathlib import Path
@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .perplexity import Estimate, estimate
-from .windows import batches, logits_of, padded_rows, read, split_windows, with_bos
+from .windows import batches, checked, logits_of, padded_rows, read, split_windows, with_bos
 
 if TYPE_CHECKING:
-    from jaxllama.api import Model
+    from jaxllama.api import Model, Prompt
 
 MAGIC = b"_logits_"
 _CUT = 16.0
@@ -55,7 +55,7 @@ def _compare(logits: jax.Array, codes: jax.Array, scale: jax.Array, low: jax.Arr
 
 def save_base(
     model: Model,
-    tokens: Sequence[int],
+    tokens: Prompt,
     path: str | Path,
     *,
     n_ctx: int = 512,
@@ -67,7 +67,7 @@ def save_base(
     The file has about 2 bytes for every token of the vocabulary and every scored position. It appears under its name when it is complete.
     """
     path = Path(path)
-    windows = split_windows(list(tokens), n_ctx, limit=chunks)
+    windows = split_windows(model.encode(tokens), n_ctx, limit=chunks)
     first, vocabulary = n_ctx // 2, model.config.n_vocab
     found: list[np.ndarray] = []
     partial = path.with_name(path.name + ".partial")
@@ -84,7 +84,7 @@ def save_base(
                         row[:, :4] = np.stack([scale, low], 1).astype("<f4").view("<u2")
                         row[:, 4 : 4 + vocabulary] = codes
                         file.write(row.tobytes())
-                        nll.append(own)
+                        nll.append(checked(own))
                     found.append(np.concatenate(nll))
                     progress(len(found), estimate(np.concatenate(found)))
         os.replace(partial, path)
@@ -212,6 +212,7 @@ def compare(model: Model, path: str | Path, *, progress: Callable[[int, Divergen
                     codes = rows[:, 4 : 4 + vocabulary]
                     values = _compare(logits, *(padded_rows(v, a, b) for v in (codes, scale, low, targets)))
                     parts.append([np.asarray(v)[: b - a] for v in values])
+                    checked(parts[-1][0])
                 found = found.extended(*(np.concatenate(v) for v in zip(*parts, strict=True)))
                 done += 1
                 progress(done, found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +13,12 @@ from .perplexity import Estimate, estimate
 from .windows import batches, log_probs, read_watched, split_windows, with_bos
 
 if TYPE_CHECKING:
-    from jaxllama.api import Model
+    from jaxllama.api import Model, Prompt
 
 
 def importance_matrix(
     model: Model,
-    tokens: Sequence[int],
+    tokens: Prompt,
     *,
     n_ctx: int = 512,
     skip: int = 0,
@@ -32,7 +32,7 @@ def importance_matrix(
     """The importance matrix of a model for a text.
 
     Args:
-        tokens: the text; its chunks of `n_ctx` tokens are evaluated independently.
+        tokens: the text, or its ids; chunks of `n_ctx` tokens are evaluated independently.
         skip: number of chunks to skip at the start.
         chunks: maximum number of chunks; None or -1: all.
         dataset: name of the text, which the file will record.
@@ -46,8 +46,7 @@ def importance_matrix(
 
     Source: llama.cpp's tools/imatrix.
     """
-    tokens = list(tokens)[skip * n_ctx :]
-    windows = split_windows(tokens, n_ctx, limit=chunks)
+    windows = split_windows(model.encode(tokens)[skip * n_ctx :], n_ctx, limit=chunks)
     matrix = into if into is not None else ImportanceMatrix(chunk_size=n_ctx)
     nll: list[np.ndarray] = []
     first, done = n_ctx // 2, 0

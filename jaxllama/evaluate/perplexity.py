@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, sqrt
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 from .windows import batches, log_probs, read, split_windows, with_bos
 
 if TYPE_CHECKING:
-    from jaxllama.api import Model
+    from jaxllama.api import Model, Prompt
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def estimate(nll: np.ndarray) -> Estimate:
 
 def perplexity(
     model: Model,
-    tokens: Sequence[int],
+    tokens: Prompt,
     *,
     n_ctx: int = 512,
     chunks: int | None = None,
@@ -54,7 +54,7 @@ def perplexity(
     every scored token has context. With a stride the chunks overlap, and the last `stride` tokens of each are scored.
 
     Args:
-        tokens: the text, as `model.tokenizer.encode` gives it.
+        tokens: the text, or its ids.
         chunks: maximum number of chunks; None or -1: all.
         stride: tokens from the start of a chunk to the start of the next; 0: no overlap.
         progress: called after each chunk with its number, from 1, and the estimate so far.
@@ -64,16 +64,17 @@ def perplexity(
 
     Source: llama.cpp's tools/perplexity.
     """
+    tokens = model.encode(tokens)
     found: list[np.ndarray] = []
     if stride > 0:
         if stride >= n_ctx:
             raise ValueError(f"a stride of {stride} tokens needs chunks (n_ctx) of more than {stride} tokens, not {n_ctx}")
-        split_windows(list(tokens), n_ctx)  # for its complaints
+        split_windows(tokens, n_ctx)  # for its complaints
         starts = range(0, len(tokens) - n_ctx, stride)
         windows = np.stack([np.asarray(tokens[s : s + n_ctx], np.int32) for s in starts[: chunks if chunks is not None and chunks >= 0 else None]])
         first = n_ctx - stride - 1
     else:
-        windows = split_windows(list(tokens), n_ctx, limit=chunks)
+        windows = split_windows(tokens, n_ctx, limit=chunks)
         first = n_ctx // 2
     for group in batches(windows, model.n_batch):
         x = read(model, group if stride > 0 else with_bos(model, group))  # llama.cpp forgets the first token when it strides

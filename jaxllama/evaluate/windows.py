@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxllama.decode import LogitsError
 from jaxllama.decode.shapes import bucket_for, padded_chunks
 from jaxllama.layers.watch import Watch
 from jaxllama.models import Config, DecodeState, Params, init_state
@@ -119,7 +120,18 @@ def padded_rows(values: np.ndarray, start: int, stop: int) -> jax.Array:
     return jnp.asarray(np.pad(piece, [(0, ROWS - len(piece))] + [(0, 0)] * (piece.ndim - 1)))
 
 
+def checked(log_probs: np.ndarray) -> np.ndarray:
+    """Log-probabilities that are numbers.
+
+    Raises:
+        LogitsError: one is not.
+    """
+    if np.isnan(log_probs).any():
+        raise LogitsError
+    return log_probs
+
+
 def log_probs(model: Model, x: jax.Array, targets: np.ndarray) -> np.ndarray:
     """Natural log of the probability f32[R] that hidden states f32[R, D] give the tokens int32[R]."""
-    found = [np.asarray(_log_probs(logits, padded_rows(targets, a, b)))[: b - a] for a, b, logits in logits_of(model, x)]
+    found = [checked(np.asarray(_log_probs(logits, padded_rows(targets, a, b)))[: b - a]) for a, b, logits in logits_of(model, x)]
     return np.concatenate(found) if found else np.zeros(0, np.float32)

@@ -1,0 +1,103 @@
+"""Models whose logits are not numbers: a generation ends with an error, not with a text."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxllama
+from jaxllama.cli.main import main
+from jaxllama.decode import LogitsError, Stop, begin, jit_choose, logits_kernel, make_sampling, start_history, stream_tokens
+from jaxllama.evaluate import save_base, score_choices
+from jaxllama.evaluate.choices import Question
+from jaxllama.kernels.assemble import kernels_run
+
+MESSAGE = "logits are not numbers.*--check-tensors"
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """The model in the package with one number of its last norm gone."""
+    path = tmp_path_factory.mktemp("damaged") / "damaged.gguf"
+    file = jaxllama.open_gguf(jaxllama.embedded_model())
+    raw = bytearray(jaxllama.embedded_model().read_bytes())
+    at = raw.find(bytes(file.data("output_norm.weight").reshape(-1).view(np.uint8)))
+    raw[at + 8 : at + 12] = np.float32(np.nan).tobytes()
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(damaged):
+    return jaxllama.load(damaged, n_ctx=64)
+
+
+def test_every_generation_ends_with_an_error(model):
+    for options in ({"temperature": 0}, {"temperature": 1.0}, {"temperature": 1.0, "top_k": 0}, {"mirostat": 2}, {"grammar": 'root ::= "a"+'}):
+        with pytest.raises(LogitsError, match=MESSAGE):
+            model.generate(["Once", "Twice"], n_predict=4, **options)
+
+
+def test_so_does_what_measures_a_model(model, tmp_path):
+    text = "Once upon a time there was a fox. " * 2
+    question = Question(("Once upon a time", "Once upon a dog"), (0,))
+    for measure in (
+        lambda: jaxllama.perplexity(model, text, n_ctx=8, chunks=1),
+        lambda: save_base(model, text, tmp_path / "base", n_ctx=8, chunks=1),
+        lambda: list(score_choices(model, [question])),
+    ):
+        with pytest.raises(LogitsError, match=MESSAGE):
+            measure()
+
+
+def test_the_command_says_so(damaged, model, monkeypatch, capsys):
+    command = ["run", "-m", str(damaged), "-n", "4", "--no-compile-cache"]
+    assert main([*command, "--check-tensors"]) == 1
+    assert "tensor 'output_norm.weight', row 0, column 2" in capsys.readouterr().err
+    monkeypatch.setattr(jaxllama, "load", lambda *_, **__: model)  # so that nothing is compiled again
+    monkeypatch.setattr(model, "_stream", lambda prompts, *options: type(model)._stream(model, [*prompts, "Twice"], *options))
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert "logits are not numbers" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_model_that_breaks_later(model):
+    """The first token is chosen from good logits; those after it come from the damaged norm."""
+    session = model.prefill(["Once", "Twice"])
+    session.logits = jnp.zeros_like(session.logits).at[:, 9].set(1.0)
+    made = stream_tokens(
+        model.params, session, model.sampling(2, temperature=0), words=model.words, limits=[4, 4], config=model.config, programs=model.programs
+    )
+    assert next(made).tokens == [[9], [9]]
+    with pytest.raises(LogitsError):
+        next(made)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_other_slots_go_on(model, temperature):
+    """And one number that is missing is enough to stop."""
+    logits = np.zeros((2, model.config.n_vocab), np.float32)
+    logits[0, 7], logits[1, 5] = np.nan, 50.0
+    session = model.prefill(["Once", "Twice"])
+    sampling = make_sampling(2, temperature=temperature)
+    history = start_history(session.tokens, sampling, n_vocab=model.config.n_vocab, room=model.n_ctx + 1)
+    run, choice = model.programs(
+        jit_choose, begin(jnp.asarray(logits), history, jnp.asarray([3, 3])), session.state, sampling, model.words, None, report="", whole=False
+    )
+    assert np.asarray(run.reason).tolist() == [Stop.BROKEN, Stop.RUNNING]
+    assert np.asarray(choice.allowed).tolist() == [False, True]
+    assert int(run.token[1]) == 5
+    assert np.asarray(run.remaining).tolist() == [3, 2]
+    assert not bool(run.unsampled)
+
+
+@pytest.mark.skipif(not kernels_run(), reason="no kernels on this processor")
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 4095, 4100, 5000])
+def test_the_kernels_total_is_no_number(bad, place):
+    logits = np.zeros((2, 5001), np.float32)
+    logits[0, place] = bad
+    _, total = logits_kernel.best_and_total(jnp.asarray(logits), jnp.zeros(5001, bool), jnp.zeros(2, bool))
+    assert np.isnan(np.asarray(total)).tolist() == [True, False]
