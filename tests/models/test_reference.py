@@ -18,6 +18,7 @@ from jaxllama.models import forward, init_state, load_params, read_config
 
 _FOLDER = Path(__file__).resolve().parents[1] / "reference"
 sys.path.insert(0, str(_FOLDER))
+import record  # noqa: E402  # type: ignore[import-not-found]
 from models import MODELS, TOKENS, write_model  # noqa: E402  # type: ignore[import-not-found]
 
 LIMIT = 1e-6  # normalised mean squared error; llama.cpp rounds its GELU table to f16, all else is float32
@@ -34,6 +35,22 @@ def recorded() -> dict[str, np.ndarray]:
 
 def test_every_model_is_recorded(recorded):
     assert set(recorded) == set(MODELS)
+
+
+def test_one_model_is_recorded_without_the_others(recorded, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "RECORD", tmp_path / "logits.npz")
+    monkeypatch.setattr(record, "measure", lambda peer, names: ((name, recorded[name] + 1) for name in names))
+    np.savez_compressed(record.RECORD, **{name: logits for name, logits in recorded.items() if name != "qwen2"})
+    record.main(["python", "qwen2", "--compare"])
+    assert "qwen2" in capsys.readouterr().out
+    assert "qwen2" not in np.load(record.RECORD)
+    record.main(["python", "qwen2", "llama"])
+    written = np.load(record.RECORD)
+    assert list(written) == list(MODELS)
+    for name in MODELS:
+        np.testing.assert_array_equal(written[name], recorded[name] + (name in ("qwen2", "llama")))
+    with pytest.raises(SystemExit):
+        record.main(["python", "qwen9"])
 
 
 @pytest.mark.parametrize("name", MODELS)

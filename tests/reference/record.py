@@ -1,29 +1,57 @@
 """Record llama.cpp's logits of the models in `models.py`: a prompt in one batch, then the last four tokens one by one, with a float32 cache.
 
-    python tests/reference/record.py --logits "PEER_PYTHON path/to/peer/logits.py"
+    python tests/reference/record.py PEER_PYTHON                        # all of them
+    python tests/reference/record.py PEER_PYTHON NAME ...               # these; the others stay as they are recorded
+    python tests/reference/record.py PEER_PYTHON --compare [NAME ...]   # shows how far llama.cpp is from what is recorded, and writes nothing
 
-where the command takes MODEL OUT.npz --tokens IDS --steps N and runs llama.cpp. Run it again only when a model is added or changed.
+PEER_PYTHON is an interpreter with llama-cpp-python (extra `reference`). Run it again only when a model is added or changed.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
+import json
 import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from models import MODELS, TOKENS, write_model
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--logits", required=True, help="the command that records")
-args = parser.parse_args()
-found = {}
-with tempfile.TemporaryDirectory() as folder:
-    for name in MODELS:
-        model, out = Path(folder) / "model.gguf", Path(folder) / "out.npz"
-        write_model(name, model)
-        subprocess.run([*shlex.split(args.logits), model, out, "--tokens", ",".join(map(str, TOKENS)), "--steps", "4"], check=True)
-        found[name] = np.load(out)["logits"]
-np.savez_compressed(Path(__file__).with_name("logits.npz"), **found)
+HERE = Path(__file__).parent
+RECORD = HERE / "logits.npz"
+STEPS = 4
+
+
+def measure(peer: str, names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """llama.cpp's logits f32[tokens, vocabulary] of models."""
+    with tempfile.TemporaryDirectory() as folder:
+        model, tokens, out = (Path(folder) / name for name in ("model.gguf", "tokens.json", "logits.npy"))
+        tokens.write_text(json.dumps(TOKENS))
+        for name in names:
+            write_model(name, model)
+            subprocess.run([peer, HERE / "peer_logits.py", model, tokens, str(STEPS), out], check=True)
+            yield name, np.load(out)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("peer", help="interpreter with llama-cpp-python")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models; all by default")
+    parser.add_argument("--compare", action="store_true", help="with what is recorded, instead of recording")
+    args = parser.parse_args(arguments)
+    if unknown := sorted(set(args.names) - set(MODELS)):
+        parser.error(f"there is no model '{unknown[0]}'; there are {', '.join(MODELS)}")
+    recorded = dict(np.load(RECORD)) if RECORD.exists() else {}
+    for name, logits in measure(args.peer, args.names or list(MODELS)):
+        if args.compare:
+            error = ((logits - recorded[name]) ** 2).sum() / (recorded[name] ** 2).sum() if name in recorded else np.nan
+            print(f"{name:24} normalised mean squared error {error:.2e}")
+        recorded[name] = logits
+    if not args.compare:
+        np.savez_compressed(RECORD, **{name: recorded[name] for name in MODELS if name in recorded})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,12 @@
 """Record what llama.cpp measures on the embedded model in float32: perplexities, divergence, importance, multiple choice.
 
 python tests/reference/record_evaluation.py FOLDER        # with llama.cpp's llama-perplexity and llama-imatrix
+
+The source package of llama-cpp-python has all of llama.cpp; CMake makes the two of it, in build/bin:
+
+    pip download --no-deps --no-binary :all: llama-cpp-python==0.3.36 && tar -xf llama_cpp_python-0.3.36.tar.gz
+    cmake -S llama_cpp_python-0.3.36/vendor/llama.cpp -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
+    cmake --build build --target llama-perplexity llama-imatrix
 """
 
 from __future__ import annotations

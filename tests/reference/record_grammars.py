@@ -1,7 +1,10 @@
 """Which tokens llama.cpp's grammar sampler allows on random walks, recorded as checksums; and a comparison of whole sets.
 
-    python tests/reference/record_grammars.py              # writes grammars.json; JAXLLAMA_PEER: a Python that has the extra `reference`
-    python tests/reference/record_grammars.py --compare    # shows differences, token by token
+    python tests/reference/record_grammars.py PEER_PYTHON              # writes grammars.json
+    python tests/reference/record_grammars.py PEER_PYTHON --compare    # shows differences, token by token
+
+PEER_PYTHON is an interpreter with llama-cpp-python (extra `reference`). The vocabularies (ggml-vocab-*.gguf) come with llama.cpp: they are in the folder
+`vendor/llama.cpp/models` of llama-cpp-python's source package.
 
 Known differences, which are left out of the checksums: llama.cpp takes bytes that are no UTF-8 for characters (tokens with the bytes C0, C1 and F5 to FF, and
 those that only complete an overlong form or a surrogate); here they are never allowed. It has no tokens of more than 255 bytes either.
@@ -11,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
+DATA = HERE.parents[2] / "shared" / "data" / "vocab"
 VOCABULARIES = ("llama-bpe", "qwen2", "llama-spm")
 WALKS, STEPS = 2, 12
 
@@ -81,19 +84,18 @@ def texts() -> dict[str, str]:
     return GBNF | {f"schema-{name}": json_schema_to_gbnf(schema) for name, schema in SCHEMAS.items()}
 
 
-def peer_sets(vocabulary: Path) -> dict[str, np.ndarray]:
+def peer_sets(peer: str, vocabulary: Path) -> dict[str, np.ndarray]:
     """What llama.cpp allows: tokens and packed sets of every walk."""
     with tempfile.TemporaryDirectory() as folder:
         given, out = Path(folder) / "grammars.json", Path(folder) / "sets.npz"
         given.write_text(json.dumps(texts()))
-        python = os.environ.get("JAXLLAMA_PEER", sys.executable)
-        subprocess.run([python, "-c", _PEER, str(vocabulary), str(given), str(out), str(WALKS), str(STEPS)], check=True)
+        subprocess.run([peer, "-c", _PEER, str(vocabulary), str(given), str(out), str(WALKS), str(STEPS)], check=True)
         with np.load(out) as file:
             return dict(file)
 
 
-def vocabulary_path(name: str) -> Path:
-    return HERE.parents[2] / "shared" / "data" / "vocab" / f"ggml-vocab-{name}.gguf"
+def vocabulary_path(name: str, folder: Path = DATA) -> Path:
+    return folder / f"ggml-vocab-{name}.gguf"
 
 
 def clean(pieces: list[bytes]) -> np.ndarray:
@@ -135,7 +137,7 @@ def checksum(bits: np.ndarray, keep: np.ndarray) -> str:
     return hashlib.sha256(np.packbits(bits[: len(keep)].astype(bool) & keep).tobytes()).hexdigest()[:16]
 
 
-def our_sets(name: str, walks: dict[str, list[list[int]]]):
+def our_sets(vocabulary: Path, walks: dict[str, list[list[int]]]):
     """For every grammar and walk the sets bool[V] that we allow."""
     from jaxllama.formats.gguf import open_gguf
     from jaxllama.grammar import Grammar
@@ -143,7 +145,7 @@ def our_sets(name: str, walks: dict[str, list[list[int]]]):
     from jaxllama.grammar.trie import build_trie
     from jaxllama.text import Tokenizer
 
-    tokenizer = Tokenizer.from_metadata(open_gguf(vocabulary_path(name)).metadata)
+    tokenizer = Tokenizer.from_metadata(open_gguf(vocabulary).metadata)
     pieces = [tokenizer.piece(t, special=True) for t in range(len(tokenizer))]
     trie = build_trie(pieces, sorted(tokenizer.end))
     given = texts()
@@ -160,15 +162,18 @@ def our_sets(name: str, walks: dict[str, list[list[int]]]):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--compare", action="store_true")
+    parser.add_argument("peer", help="interpreter with llama-cpp-python")
+    parser.add_argument("--compare", action="store_true", help="with ours, instead of recording")
+    parser.add_argument("--vocabularies", type=Path, default=DATA, metavar="FOLDER", help="where ggml-vocab-*.gguf are")
     args = parser.parse_args()
     record = {}
     for name in VOCABULARIES:
-        sets = peer_sets(vocabulary_path(name))
+        vocabulary = vocabulary_path(name, args.vocabularies)
+        sets = peer_sets(args.peer, vocabulary)
         walks = {g: [sets[f"{g}/{w}/tokens"].tolist() for w in range(WALKS)] for g in texts()}
         entries: dict[str, list] = {g: [] for g in walks}
         different = 0
-        for grammar, walk, ours, pieces in our_sets(name, walks):
+        for grammar, walk, ours, pieces in our_sets(vocabulary, walks):
             keep = clean(pieces)
             theirs = np.unpackbits(sets[f"{grammar}/{walk}/sets"], axis=1, bitorder="little")[:, : len(pieces)]
             entries[grammar].append({"tokens": walks[grammar][walk], "sets": [checksum(row, keep) for row in theirs]})

@@ -1,6 +1,6 @@
 """Record how well llama.cpp quantizes some numbers: the weighted squared error of every format, and the bytes' hash where there is nothing to search for.
 
-python tests/reference/record_quantizers.py LIBGGML_BASE        # the path of libggml-base.so
+python tests/reference/record_quantizers.py LIBGGML_BASE        # the path of llama-cpp-python's llama_cpp/lib/libggml-base.so
 """
 
 from __future__ import annotations

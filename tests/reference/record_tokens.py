@@ -1,9 +1,11 @@
 """Record llama.cpp's ids of thousands of texts as checksums, for every vocabulary beside the project, every name of a pre-tokenizer, and `vocabularies.py`.
 
-    python tests/reference/record_tokens.py PEER_PYTHON             # writes tokens.npz
-    python tests/reference/record_tokens.py PEER_PYTHON --compare   # shows where ours differ, and writes nothing
+    python tests/reference/record_tokens.py PEER_PYTHON                 # writes tokens.npz
+    python tests/reference/record_tokens.py PEER_PYTHON --only NAME     # records those alone; the others stay as they are
+    python tests/reference/record_tokens.py PEER_PYTHON --compare       # shows where ours differ, and writes nothing
 
-PEER_PYTHON is an interpreter with llama-cpp-python (extra `reference`).
+PEER_PYTHON is an interpreter with llama-cpp-python (extra `reference`). The vocabularies (ggml-vocab-*.gguf) come with llama.cpp: they are in the folder
+`vendor/llama.cpp/models` of llama-cpp-python's source package.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from jaxllama import Tokenizer, open_gguf
 from jaxllama.text.pretokenizers import PRETOKENIZERS
 
 HERE = Path(__file__).parent
+RECORD = HERE / "tokens.npz"
 DATA = HERE.parents[2] / "shared" / "data" / "vocab"
 PER_FILE, PER_NAME = 10_000, 600
 
@@ -38,17 +41,19 @@ def cases(name: str, tokenizer: Tokenizer, count: int) -> list[tuple[str, bool, 
     return [(text, number % 2 == 0, number % 3 == 0) for number, text in enumerate(found)]
 
 
-def sources(only: str = "") -> dict[str, tuple[dict, int]]:
-    """name -> (metadata, number of texts), of all that can be recorded, or of one."""
+def sources(only: str = "", vocabularies: Path = DATA) -> dict[str, tuple[dict, int]]:
+    """name -> (metadata, number of texts), of all that can be recorded, or of one; without vocabularies, of those that are made."""
     if only.startswith("made:"):
         return {only: (metadata(only[5:]), PER_NAME * 4)}
     wanted = "gpt-2" if only.startswith("pre:") else only or "*"
-    found = {file.stem.removeprefix("ggml-vocab-"): (dict(open_gguf(file).metadata), PER_FILE) for file in sorted(DATA.glob(f"ggml-vocab-{wanted}.gguf"))}
+    found = {
+        file.stem.removeprefix("ggml-vocab-"): (dict(open_gguf(file).metadata), PER_FILE) for file in sorted(vocabularies.glob(f"ggml-vocab-{wanted}.gguf"))
+    }
     if only and not only.startswith("pre:"):
         return found
-    base = found["gpt-2"][0]
     skipped = ("gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace")  # of raw text, see vocabularies.py
-    found |= {f"pre:{name}": (base | {"tokenizer.ggml.pre": name}, PER_NAME) for name in PRETOKENIZERS if name not in skipped}
+    for base, _ in [found["gpt-2"]] if "gpt-2" in found else []:
+        found |= {f"pre:{name}": (base | {"tokenizer.ggml.pre": name}, PER_NAME) for name in PRETOKENIZERS if name not in skipped}
     return found | {f"made:{name}": (metadata(name), PER_NAME * 4) for name in VOCABULARIES}
 
 
@@ -57,11 +62,12 @@ def main() -> None:
     parser.add_argument("peer", help="interpreter with llama-cpp-python")
     parser.add_argument("--compare", action="store_true", help="with ours, instead of recording")
     parser.add_argument("--only", default="", help="names that begin like this")
+    parser.add_argument("--vocabularies", type=Path, default=DATA, metavar="FOLDER", help="where ggml-vocab-*.gguf are")
     args = parser.parse_args()
-    recorded: dict[str, np.ndarray] = {}
+    recorded: dict[str, np.ndarray] = dict(np.load(RECORD)) if RECORD.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         model, asked, answered = (Path(folder) / name for name in ("model.gguf", "texts.json", "ids.json"))
-        for name, (values, count) in sources().items():
+        for name, (values, count) in sources(vocabularies=args.vocabularies).items():
             if not name.startswith(args.only):
                 continue
             write_vocabulary(values, model)
@@ -82,7 +88,7 @@ def main() -> None:
                 for case, ids in sorted(different, key=lambda d: len(d[0][0]))[:2]:
                     print("   ", ascii(case), "\n      llama.cpp", ids, "\n      ours     ", tokenizer.encode(*case))
     if not args.compare:
-        np.savez_compressed(HERE / "tokens.npz", **recorded)
+        np.savez_compressed(RECORD, **recorded)
 
 
 if __name__ == "__main__":

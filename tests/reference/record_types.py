@@ -1,15 +1,17 @@
 """Record which formats llama.cpp's quantizer chooses, for models of several shapes and all file types.
 
-    python tests/reference/record_types.py LLAMA_QUANTIZE        # the path of llama.cpp's llama-quantize
+    python tests/reference/record_types.py PEER_PYTHON               # writes types.npz
+    python tests/reference/record_types.py PEER_PYTHON --compare     # shows where llama.cpp differs from what is recorded, and writes nothing
 
-The models have weights of zeros: only names and shapes count.
+PEER_PYTHON is an interpreter with llama-cpp-python (extra `reference`). The models have weights of zeros: only names and shapes count.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,6 +20,8 @@ import numpy as np
 
 from jaxllama.quant.mixtures import FILE_TYPES
 
+HERE = Path(__file__).parent
+RECORD = HERE / "types.npz"
 # name: architecture, layers, heads, heads of keys and values, experts, columns, own output matrix
 MODELS = {
     "small": ("llama", 2, 4, 4, 0, 256, True),
@@ -83,49 +87,49 @@ def write(model: str, path: Path) -> None:
     writer.close()
 
 
-def write_importance(model: str, path: Path) -> None:
-    writer = gguf.GGUFWriter(path, "imatrix")
-    writer.add_type("imatrix")
-    writer.add_array("imatrix.datasets", ["none"])
-    writer.add_uint32("imatrix.chunk_count", 1)
-    writer.add_uint32("imatrix.chunk_size", 8)
-    for name, shape in tensors(model).items():
-        if len(shape) > 1:
-            experts = shape[0] if len(shape) == 3 else 1
-            writer.add_tensor(f"{name}.in_sum2", np.ones((experts, shape[-1]), np.float32))
-            writer.add_tensor(f"{name}.counts", np.ones((experts, 1), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+def importance(model: str) -> dict[str, int]:
+    """How many numbers an importance matrix has for each tensor."""
+    return {name: (shape[0] if len(shape) == 3 else 1) * shape[-1] for name, shape in tensors(model).items() if len(shape) > 1}
+
+
+def said(peer: str, model: str, asked: list[tuple[str, bool]]) -> list[str]:
+    """What llama.cpp says of a model, for each (file type, with an importance matrix)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, question, answer = (Path(folder) / name for name in ("model.gguf", "asked.json", "said.json"))
+        write(model, path)
+        types = [(FILE_TYPES[file_type][0], weighted) for file_type, weighted in asked]
+        question.write_text(json.dumps({"importance": importance(model), "types": types}))
+        subprocess.run([peer, HERE / "peer_types.py", path, question, answer], check=True)
+        return json.loads(answer.read_text())
 
 
 def main() -> None:
-    quantizer = sys.argv[1]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("peer", help="interpreter with llama-cpp-python")
+    parser.add_argument("--compare", action="store_true", help="with what is recorded, instead of recording")
+    args = parser.parse_args()
     kinds: list[str] = []
     recorded: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for model in MODELS:
-            path, importance = Path(folder) / "model.gguf", Path(folder) / "imatrix.gguf"
-            write(model, path)
-            write_importance(model, importance)
-            for file_type in FILE_TYPES:
-                for extra in ([], ["--imatrix", str(importance)] if file_type in WITH_IMPORTANCE else None):
-                    if extra is None:
-                        continue
-                    command = [quantizer, *extra, "--dry-run", str(path), file_type]
-                    shown = subprocess.run(command, capture_output=True, text=True, check=False)
-                    if "no tensor type fallback" in shown.stdout + shown.stderr:
-                        continue  # llama.cpp gives up where rows are no whole number of blocks and it knows no smaller block
-                    found = {}
-                    for name, old, new in re.findall(r"\] +(\S+) +- \[.*type = +(\w+), size = .*?(?:\((\w+)\))?$", shown.stdout + shown.stderr, re.M):
-                        found[name] = (new or old).upper()
-                    assert found.keys() == tensors(model).keys(), (model, file_type, shown.stdout[-2000:])
-                    kinds += [k for k in dict.fromkeys(found.values()) if k not in kinds]
-                    key = f"{model} {file_type}{' importance' if extra else ''}"
-                    recorded[key] = "".join(LETTERS[kinds.index(found[name])] for name in tensors(model))
-            print(model)
-    np.savez_compressed(Path(__file__).with_name("types.npz"), kinds=np.asarray(kinds), **{k: np.asarray(v) for k, v in recorded.items()})
+    asked = [(file_type, weighted) for file_type in FILE_TYPES for weighted in ((False, True) if file_type in WITH_IMPORTANCE else (False,))]
+    for model in MODELS:
+        for (file_type, weighted), shown in zip(asked, said(args.peer, model, asked), strict=True):
+            if "no tensor type fallback" in shown:
+                continue  # llama.cpp gives up where rows are no whole number of blocks and it knows no smaller block
+            found = {}
+            for name, old, new in re.findall(r"\] +(\S+) +- \[.*type = +(\w+), size = .*?(?:\((\w+)\))?$", shown, re.M):
+                found[name] = (new or old).upper()
+            assert found.keys() == tensors(model).keys(), (model, file_type, shown[-2000:])
+            kinds += [k for k in dict.fromkeys(found.values()) if k not in kinds]
+            key = f"{model} {file_type}{' importance' if weighted else ''}"
+            recorded[key] = "".join(LETTERS[kinds.index(found[name])] for name in tensors(model))
+        print(model)
+    if args.compare:
+        old = dict(np.load(RECORD))
+        same = list(old.pop("kinds")) == kinds
+        different = sorted(key for key in old.keys() | recorded.keys() if key not in old or not same or str(old[key]) != recorded.get(key))
+        print(f"{len(different)} of {len(recorded)} differ", *different[:9], sep="\n")
+        return
+    np.savez_compressed(RECORD, kinds=np.asarray(kinds), **{k: np.asarray(v) for k, v in recorded.items()})
 
 
 if __name__ == "__main__":
