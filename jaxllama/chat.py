@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .request import CONSTRAINTS, answer_grammar, texts_of
 from .text import Tokenizer
+from .text.chat.builtin import BUILTIN
 from .text.chat.messages import MessageError, check_tool_choice, check_tools
 from .text.chat.stream import AnswerReader
 from .text.chat.syntax import HARMONY, AnswerSyntax, answer_syntax
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length", "grammar": "stop"}  # our reasons to stop in OpenAI's words
 _PROMPT_OPTIONS = frozenset("tools tool_choice parallel_tool_calls add_generation_prompt continue_final_message chat_template_kwargs".split())
+GUESSED = "the file has no chat template: messages are written in ChatML, which the model may not know"
 _HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>")
 
 
@@ -77,12 +80,33 @@ class Chat:
     """Prompts and answers of one model with one template."""
 
     def __init__(self, tokenizer: Tokenizer, metadata: Mapping[str, Any], template: str | None = None):
+        """
+        Args:
+            tokenizer, metadata: of the file.
+            template: Jinja or the name of a built-in template, instead of the file's.
+
+        Raises:
+            ValueError: the template is neither.
+        """
+        if template is not None and template not in BUILTIN and "{{" not in template and "{%" not in template:  # it would write the same for all messages
+            raise ValueError(f"there is no chat template '{template}'; there are {', '.join(BUILTIN)}, and Jinja")
         self._tokenizer, self._metadata, self._source = tokenizer, metadata, template
         self._templates: dict[bool, ChatTemplate] = {}
 
+    @property
+    def guessed(self) -> bool:
+        """Whether neither the file nor the caller names a template, so that ChatML is taken, as in llama.cpp."""
+        return self._source is None and not ChatTemplate.source_of(self._metadata)
+
+    def with_template(self, source: str) -> Chat:
+        """The same with another template: Jinja, or the name of a built-in one."""
+        return Chat(self._tokenizer, self._metadata, source)
+
     def template(self, *, tools: bool = False) -> ChatTemplate:
-        """The template for chats with or without tools."""
+        """The template for chats with or without tools. There is a warning where it is `guessed`."""
         if tools not in self._templates:
+            if self.guessed and not self._templates:
+                warnings.warn(f"{GUESSED}; load(..., chat_template=...) takes another", stacklevel=2)
             self._templates[tools] = chat_template(self._tokenizer, self._metadata, self._source, tools=tools)
         return self._templates[tools]
 

@@ -313,6 +313,34 @@ def test_tokenize(monkeypatch, capsys):
     assert main(["tokenize", "--stdin", "--ids"]) == 0
 
 
+def test_a_file_without_a_template_is_told_once(monkeypatch, capsys):
+    file = jaxllama.open_gguf(jaxllama.embedded_model())
+    tokenizer, without = jaxllama.Tokenizer.from_metadata(file.metadata), {"general.name": "x"}
+    chats = Chat(tokenizer, without)
+    with pytest.warns(UserWarning, match="no chat template: messages are written in ChatML.*chat_template=") as told:
+        text = chats.prompt(USER).text
+    assert len(told) == 1
+    chats.prompt(USER, tools=[tool_of("f", "a")])  # a second warning would be an error
+    assert Chat(tokenizer, without, "chatml").prompt(USER).text == text == chats.with_template("chatml").prompt(USER).text
+    assert not Chat(tokenizer, file.metadata).guessed
+    monkeypatch.setattr(type(file), "metadata", property(lambda self: {k: f.value for k, f in self.fields.items() if k != "tokenizer.chat_template"}))
+    assert main(["apply-template", "-p", "Hi"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("warning: the file has no chat template") == 1
+    assert "--chat-template takes another" in captured.err
+    assert "<|im_start|>user\nHi<|im_end|>" in captured.out
+    assert main(["apply-template", "-p", "Hi", "--chat-template", "llama3"]) == 0
+    assert "no chat template" not in capsys.readouterr().err
+    say(monkeypatch, "")
+    assert main(["chat", "-c", "256", "--no-compile-cache"]) == 0
+    assert capsys.readouterr().err.count("warning: the file has no chat template") == 1
+
+
+def test_a_name_that_no_template_has(capsys):
+    assert main(["apply-template", "-p", "Hi", "--chat-template", "chatmll"]) == 1
+    assert "there is no chat template 'chatmll'; there are " in capsys.readouterr().err
+
+
 def test_apply_template(capsys, tmp_path):
     assert main(["apply-template", "-p", "Hi", "-sys", "Be brief.", "--chat-template", "llama3"]) == 0
     assert "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>" in capsys.readouterr().out

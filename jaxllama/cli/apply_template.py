@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from . import flags
-from .loading import chat_template, model_path, template_variables
+from .loading import chat_template, open_model, template_variables, told_if_guessed
 from .options import add_options
 
 
@@ -50,13 +52,13 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from jaxllama.chat import Chat
-    from jaxllama.formats.gguf import open_gguf
     from jaxllama.text import Tokenizer
 
     request = _request(args)
-    path = model_path(args)
-    metadata = open_gguf(path).metadata
-    chat = Chat(Tokenizer.from_metadata(metadata, str(path)), metadata, chat_template(args))
+    console = Console(stderr=True)
+    file = open_model(args, console)
+    tokenizer = Tokenizer.from_metadata(file.metadata, str(file.path))
+    chat = told_if_guessed(Chat(tokenizer, file.metadata, chat_template(args)), console)
     prompt = chat.prompt(
         request.get("messages", []),
         tools=request.get("tools"),

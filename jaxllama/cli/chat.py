@@ -24,7 +24,7 @@ from rich.console import Console
 
 from . import flags
 from .interrupt import Interrupt
-from .loading import load_model, template_variables
+from .loading import load_model, template_variables, told_if_guessed
 from .options import Group, add_options
 from .run import read_prompt, unescape, write
 from .sampling import constraints_of, sampling_of
@@ -171,6 +171,7 @@ def run(args: argparse.Namespace) -> int:
     }
     system = unescape(args.system) if args.system and args.escape else args.system
     model = load_model(args, console, n_ctx=args.n_ctx)
+    model.chats = told_if_guessed(model.chats, console)
     conversation = Conversation(model, options, system, colour=sys.stdout.isatty())
     first = read_prompt(args) if args.prompt is not None or args.file is not None else None
     tell = lambda text: console.print(text, style="dim", highlight=False, markup=False)  # noqa: E731

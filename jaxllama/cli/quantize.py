@@ -16,6 +16,8 @@ from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, ValueType
 from jaxllama.formats.importance import ImportanceMatrix, read_importance
 from jaxllama.quant.mixtures import ALIASES, FILE_TYPES
 
+from .loading import tell
+
 MIB = 2**20
 
 
@@ -83,10 +85,15 @@ def run(args: argparse.Namespace) -> int:
         overrides=[_narrow(f) for text in args.override_kv for f in parse_overrides(text)],
         allow_requantize=args.allow_requantize,
     )
+    for note in plan.notes:
+        tell(console, note)
     if not args.dry_run:
         plan.check_importance(source, name)
     if plan.missing:
-        console.print(f"the importance matrix has no data for {len(plan.missing)} tensors: {', '.join(plan.missing[:4])} ...", highlight=False)
+        console.print(
+            f"the importance matrix has no data for {len(plan.missing)} tensors: {', '.join(plan.missing[:4])}{' ...' * (len(plan.missing) > 4)}",
+            highlight=False,
+        )
     began = time.perf_counter()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal or args.dry_run) as bar:
@@ -191,8 +198,14 @@ def _narrow(f: Field) -> Field:
 
 def _importance(args: argparse.Namespace, console: Console) -> ImportanceMatrix | None:
     if not args.imatrix:
+        if args.include_weights or args.exclude_weights:
+            raise ValueError("--include-weights and --exclude-weights choose from an importance matrix: they need --imatrix")
         return None
     found = read_importance(args.imatrix)
+    for option, parts in (("--include-weights", args.include_weights), ("--exclude-weights", args.exclude_weights)):
+        for part in parts:
+            if not any(part in name for name in found.entries):
+                tell(console, f"{option} {part} has no effect: nothing in the importance matrix has such a name")
     if args.include_weights:
         found.entries = {n: e for n, e in found.entries.items() if any(part in n for part in args.include_weights)}
     found.entries = {n: e for n, e in found.entries.items() if not any(part in n for part in args.exclude_weights)}

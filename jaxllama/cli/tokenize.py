@@ -6,8 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
 from . import flags
-from .loading import model_path
+from .loading import open_model
 from .options import add_options
 
 
@@ -37,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         raw = sys.stdin.buffer.read() if args.stdin else Path(args.file).read_bytes()
         text = raw.decode("utf-8", "replace")
-    tokenizer = Tokenizer.from_gguf(model_path(args))
+    file = open_model(args, Console(stderr=True))
+    tokenizer = Tokenizer.from_metadata(file.metadata, str(file.path))
     ids = tokenizer.encode(text, add_special=not args.no_bos, parse_special=not args.no_parse_special)
     if args.ids:
         print("[" + ", ".join(map(str, ids)) + "]")

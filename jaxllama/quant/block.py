@@ -19,6 +19,7 @@ import numpy as np
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, TensorType
 
 LANES = 16  # rows in a tile
+F16_MAX = 65504.0  # the largest scale
 
 Array = jax.Array
 Quantizer = Callable[[Array, "Array | None", Array], Array]
@@ -69,6 +70,7 @@ class BlockFormat:
         order: einops pattern from the weights of a block to `g r k` (group, repeat, weight of the group), and the sizes it needs.
         quantize: (numbers f32[weights, N], their importance f32[weights, N] or None, mean square f32[N] of the row that a block lies in) -> blocks
             uint8[bytes, N]; None for a dense format.
+        largest: the largest magnitude that a block holds, whatever the other numbers in it.
     """
 
     name: str
@@ -78,6 +80,7 @@ class BlockFormat:
     sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
     quantize: Quantizer | None = None
     values: Callable[[Mapping[str, Array]], Array] | None = None
+    largest: float = F16_MAX
 
     def __post_init__(self) -> None:
         total = sum(part.nbytes for part in self.parts)

@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 
 from .block import Array
+from .packing import nearest_f16
 from .search import inverse
 
 # How many A and B are in memory at a time: they are read again for every scale and should stay in the cache. The loops over them start from numbers that other
@@ -109,9 +110,10 @@ def _fit(x: Array, weight: Array, alternatives: Sequence[np.ndarray], steps: int
         index, a, b = _chosen(square, dot, (carry[0] * factors).reshape(-1))
         a, b = (v.sum(0).reshape(groups, blocks) for v in (a, b))
         with_x, alone = (b * factors).sum(0, keepdims=True), (a * factors * factors).sum(0, keepdims=True)
-        explained = with_x * with_x * inverse(alone * energy)
-        d = with_x * inverse(alone) * (1 + STRETCH * (inverse(explained) - 1))
-        return jnp.maximum(d, 0.0).astype(jnp.float16).astype(jnp.float32), index
+        d = with_x * inverse(alone)
+        explained = d * with_x * inverse(energy)
+        d = d * (1 + STRETCH * (inverse(explained) - 1))
+        return nearest_f16(jnp.maximum(d, 0.0)).astype(jnp.float32), index
 
     d, index = lax.fori_loop(0, 2, refine, (d, jnp.zeros((x.shape[0], groups * blocks), jnp.int32)))
     return d, codes.astype(jnp.int32), index.reshape(-1, groups, blocks), second.reshape(groups, blocks).astype(jnp.int32)

@@ -201,6 +201,32 @@ def choose(tensors: Sequence[Given], model: ModelFacts, file_type: str, choices:
     return found
 
 
+def without_effect(tensors: Sequence[Given], model: ModelFacts, file_type: str, choices: Choices) -> list[str]:
+    """What a user has chosen and no tensor heeds, a sentence each.
+
+    Args:
+        tensors, model, file_type, choices: as for `choose`; the file type may be "COPY", which changes no format.
+    """
+    copied = file_type == "COPY"
+    changing = [] if copied else [t for t in tensors if may_change(t, choices, model.architecture)]
+    names = {t.name for t in tensors}
+    one_format = "COPY changes no format" if copied else f"{file_type} has one format for all" if FORMATS[FILE_TYPES[file_type][1]].dense else None
+    found = [f"--pure has no effect: {one_format}"] if choices.pure and copied else []
+    if choices.keep_output and "output.weight" not in names:
+        found.append("--leave-output-tensor has no effect: the model has no output.weight")
+    embeds = "output.weight" not in names and changing and not choices.pure and one_format is None  # the embeddings are the output too, and heed its format
+    for option, kind, category in (("--output-tensor-type", choices.output, "output"), ("--token-embedding-type", choices.token_embedding, "token_embd")):
+        if kind is not None and not any(_category(t.name) == category for t in changing) and not (category == "output" and embeds):
+            found.append(f"{option} has no effect: {one_format if copied else 'no tensor of that kind is quantized'}")
+    deciding = {next((n for n, (pattern, _) in enumerate(choices.patterns) if re.search(pattern, t.name)), None) for t in changing}
+    for n, (pattern, kind) in enumerate(choices.patterns):
+        here = any(re.search(pattern, name) for name in names)
+        why = "the tensors that it names stay as they are, or follow a rule before it" if here else "no tensor has such a name"
+        if one_format is not None or n not in deciding:
+            found.append(f"--tensor-type {pattern}={kind} has no effect: {one_format or why}")
+    return found
+
+
 def _category(name: str) -> str:
     if name == "output.weight":
         return "output"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from .block import Array
+from .block import F16_MAX, Array
 
 
 def to_bytes(values: Array) -> Array:
@@ -17,9 +17,14 @@ def to_bytes(values: Array) -> Array:
     return rearrange(parts, "c ... n b -> (c b) ... n")
 
 
+def nearest_f16(scale: Array) -> Array:
+    """Scales rounded to f16. Those beyond its range become its largest: a search may try a scale that is a little larger than the numbers need."""
+    return jnp.clip(scale, -F16_MAX, F16_MAX).astype(jnp.float16)
+
+
 def as_f16(scale: Array) -> tuple[Array, Array]:
     """Scales f32[..., N], one a block, rounded to f16: their bytes uint8[2, N], and the numbers they stand for, f32[..., N]."""
-    rounded = scale.astype(jnp.float16)
+    rounded = nearest_f16(scale)
     return to_bytes(rounded.reshape(1, -1)), rounded.astype(jnp.float32)
 
 

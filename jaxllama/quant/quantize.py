@@ -39,13 +39,14 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
         uint8[..., row bytes], which `from_blocks` takes.
 
     Raises:
-        ValueError: unknown format, rows that are no whole number of blocks, numbers that are not finite, an importance that is negative, not finite or of
-            another shape.
+        ValueError: unknown format, rows that are no whole number of blocks, numbers that are not finite or larger than the format holds, an importance that
+            is negative, not finite or of another shape.
     """
     if format not in FORMATS:
         raise ValueError(f"there is no block format '{format}'; there are {', '.join(FORMATS)}")
     format_ = FORMATS[format]
     x = np.asarray(x)
+    x = x.astype(np.float32) if x.dtype.kind in "biu" else x
     if x.ndim == 0 or x.shape[-1] % format_.type.weights:
         raise ValueError(f"{format} needs rows of a multiple of {format_.type.weights} numbers, found shape {x.shape}")
     if importance is not None:
@@ -56,19 +57,25 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
             raise ValueError(f"importance has shape {importance.shape}, which does not fit numbers of shape {x.shape}") from None
         if not np.isfinite(importance).all() or (importance < 0).any():
             raise ValueError("importance must be finite and not negative")
+        importance = np.ldexp(importance, -np.frexp(importance.max(initial=0.0))[1])  # about one, so that sums of it fit f32; exact: only ratios count
     if format_.dense:
         if format not in FLOATS:
             raise ValueError(f"{format} is an integer type: quantize does not round to it")
-        _check_finite(x)
+        _check(x, format_)
         return np.ascontiguousarray(x.astype(FLOATS[format])).view(np.uint8)
     return _in_pieces(x, format_, importance, threads or thread_count())
 
 
-def _check_finite(x: np.ndarray, first_row: int = 0) -> None:
-    finite = np.isfinite(x)
-    if not finite.all():
-        row, column = np.argwhere(~finite.reshape(-1, x.shape[-1]))[0]
-        raise ValueError(f"number {column} of row {first_row + row} is {x.reshape(-1, x.shape[-1])[row, column]}; only finite numbers can be quantized")
+def _check(x: np.ndarray, format_: BlockFormat, first_row: int = 0) -> None:
+    """Raise a ValueError for the first number that the format cannot hold."""
+    held = np.isfinite(x)
+    if float(ml_dtypes.finfo(x.dtype).max) > format_.largest:
+        held &= np.abs(x) <= x.dtype.type(format_.largest)
+    if not held.all():
+        row, column = np.argwhere(~held.reshape(-1, x.shape[-1]))[0]
+        found = x.reshape(-1, x.shape[-1])[row, column]
+        reason = f"{format_.name} holds magnitudes up to {format_.largest:g}" if np.isfinite(found) else "only finite numbers can be quantized"
+        raise ValueError(f"number {column} of row {first_row + row} is {found}; {reason}")
 
 
 def _in_pieces(x: np.ndarray, format_: BlockFormat, importance: np.ndarray | None, threads: int) -> np.ndarray:
@@ -84,7 +91,7 @@ def _in_pieces(x: np.ndarray, format_: BlockFormat, importance: np.ndarray | Non
 
     def work(start: int) -> None:
         some = rows[start : start + per_call]
-        _check_finite(some, start)
+        _check(some, format_, start)
         some_importance = None if importance is None else importance[start : start + per_call]
         found = _quantize_rows(some, some_importance, format_, inner, size)
         out[start : start + per_call] = found
@@ -101,7 +108,8 @@ def _quantize_rows(rows: np.ndarray, importance: np.ndarray | None, format_: Blo
     flat = rows.reshape(-1, weights)
     mean_square = np.zeros(len(flat), np.float32)
     if importance is not None:
-        mean_square[:] = np.repeat(np.square(rows.astype(np.float32)).mean(-1, dtype=np.float32), rows.shape[-1] // weights)
+        with np.errstate(over="ignore"):  # only where the format holds such numbers, and has no use for an importance
+            mean_square[:] = np.repeat(np.square(rows.astype(np.float32)).mean(-1, dtype=np.float32), rows.shape[-1] // weights)
     flat_importance = None if importance is None else importance.reshape(-1, weights)
     found = np.empty((len(flat), format_.type.bytes), np.uint8)
     for start in range(0, len(flat), size):

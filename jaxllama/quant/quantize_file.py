@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from jaxllama.formats.importance import ImportanceMatrix, read_importance
 
 from .blocks import FORMATS
 from .dequantize import dequantize
-from .mixtures import FILE_TYPES, Choices, Given, ModelFacts, choose, needs_importance, order
+from .mixtures import FILE_TYPES, Choices, Given, ModelFacts, choose, needs_importance, order, without_effect
 from .mixtures import file_type as known_file_type
 from .qtensor import from_blocks
 from .quantize import FLOATS, quantize
@@ -54,12 +55,14 @@ class Plan:
         fields: the new file's metadata.
         missing: tensors that the importance matrix says nothing about.
         needs_importance: tensors that would be no good without one.
+        notes: what was asked for and has no effect, a sentence each.
     """
 
     steps: list[Step]
     fields: list[Field]
     missing: list[str]
     needs_importance: list[str]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def old_bytes(self) -> int:
@@ -131,8 +134,14 @@ def plan_file(
             field_of("quantize.imatrix.entries_count", len(importance.entries), ValueType.INT32),
             field_of("quantize.imatrix.chunks_count", importance.chunks, ValueType.INT32),
         ]
+    notes = without_effect(given, _facts(file), file_type, choices or Choices())
+    if importance is not None and (strange := [name for name in importance.entries if name not in file.tensors]):
+        notes.append(
+            f"the importance matrix has {len(strange)} entries for tensors that the model lacks: {', '.join(strange[:4])}{' ...' * (len(strange) > 4)}"
+        )
+    notes += [f"--override-kv: the file has no '{f.key}'; it is added" for f in overrides if f.key not in fields]
     fields |= {f.key: f for f in (*new, *overrides)}
-    return Plan(steps, list(fields.values()), missing, needy)
+    return Plan(steps, list(fields.values()), missing, needy, notes)
 
 
 def _layer(name: str) -> int | None:
@@ -325,6 +334,8 @@ def quantize_file(
     Raises:
         GGUFError: see `plan_file` and `write_plan`; also where a tensor's format is no good without an importance matrix.
 
+    What is asked for and has no effect, such as a rule for tensors that do not exist, is a warning.
+
     To look before writing, or to follow the progress, use `plan_file` and `write_plan`.
     """
     file = open_gguf(source)
@@ -333,4 +344,6 @@ def quantize_file(
     kind = file_type if file_type == "COPY" else known_file_type(file_type)
     plan = plan_file(file, kind, options.pop("choices", None) or Choices(pure=pure), importance=matrix, importance_path=path, **options)
     plan.check_importance(file.path, kind)
+    for note in plan.notes:
+        warnings.warn(note, stacklevel=2)
     return write_plan(file, plan, target)[0]

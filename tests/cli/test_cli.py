@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -10,12 +11,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from jaxllama.cli import flags
+from jaxllama.cli.loading import load_model
 from jaxllama.cli.main import main
 from jaxllama.cli.options import Group, add_options
 from jaxllama.cli.run import unescape
+from jaxllama.formats.importance import Entry, ImportanceMatrix, write_importance
 from jaxllama.hub import choose_file, download, embedded_model, find_model
 
 FAST = ["--no-compile-cache", "--temp", "0", "-c", "256"]  # the sizes of `story_model` and of most tests, so programs are compiled once
@@ -245,6 +250,46 @@ def test_wrong_ways_to_quantize(arguments, message, tmp_path, monkeypatch, capsy
         (tmp_path / "in.gguf").write_bytes(embedded_model().read_bytes())
     assert main(["quantize", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_quantize_tells_of_what_has_no_effect(tmp_path, capsys):
+    source, plan = str(embedded_model()), ["quantize", "--dry-run", "--allow-requantize"]
+    rules = [r"blk\.99=q8_0", "attn_norm=q8_0", "ffn=q8_0", "ffn_up=q5_0", "token_embd=q6_k"]
+    assert main([*plan, *(part for rule in rules for part in ("--tensor-type", rule)), "--override-kv", "llama.contxt=int:7", source, "Q4_0"]) == 0
+    shown = capsys.readouterr().err
+    assert r"warning: --tensor-type blk\.99=Q8_0 has no effect: no tensor has such a name" in shown
+    for rule in ("attn_norm=Q8_0", "ffn_up=Q5_0"):
+        assert f"warning: --tensor-type {rule} has no effect: the tensors that it names stay as they are, or follow a rule before it" in shown
+    assert "warning: --override-kv: the file has no 'llama.contxt'; it is added" in shown
+    assert shown.count("warning") == 4
+    assert main([*plan, "--pure", "--output-tensor-type", "q8_0", "--tensor-type", "ffn=q8_0", source, "COPY"]) == 0
+    assert capsys.readouterr().err.count("has no effect: COPY changes no format") == 3
+    assert main([*plan, "--include-weights", "ffn", source, "Q4_0"]) == 1
+    assert "they need --imatrix" in capsys.readouterr().err
+    write_importance(ImportanceMatrix({"blk.0.strange.weight": Entry(np.ones((1, 4), np.float32), np.ones(1, np.int64))}), tmp_path / "strange.gguf")
+    assert main([*plan, "--imatrix", str(tmp_path / "strange.gguf"), "--exclude-weights", "attn", source, "Q4_0"]) == 0
+    shown = capsys.readouterr().err
+    assert "the importance matrix has 1 entries for tensors that the model lacks: blk.0.strange.weight" in shown
+    assert "--exclude-weights attn has no effect" in shown
+
+
+def test_metadata_that_replaces_nothing_is_told(capsys):
+    """And verbs that need no weights heed it too."""
+    command = ["tokenize", "-p", "a dog", "--ids", "--override-kv"]
+    assert main([*command, "tokenizer.ggml.add_bos_token=bool:true,tokenizer.gglm.typo=int:1"]) == 0
+    captured = capsys.readouterr()
+    assert "warning: --override-kv: the file has no 'tokenizer.gglm.typo'" in captured.err
+    assert main([*command, "tokenizer.ggml.add_bos_token=bool:false"]) == 0
+    without = capsys.readouterr()
+    assert "tokenizer.gglm" not in without.err
+    assert json.loads(captured.out)[1:] == json.loads(without.out)
+
+
+def test_a_context_beyond_the_training_is_told(capsys):
+    args = parse(["--no-compile-cache"], {})
+    for n_ctx, told in ((512, False), (513, True)):
+        load_model(args, Console(stderr=True), n_ctx=n_ctx)
+        assert ("the model was trained with at most 512 tokens" in capsys.readouterr().err) == told
 
 
 def test_importance_matrix_from_text_to_file(tmp_path, monkeypatch, capsys):

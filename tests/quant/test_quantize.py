@@ -13,7 +13,7 @@ import gguf as independent
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tiers import FORMATS as CHOSEN
 from tiers import telling
@@ -203,6 +203,66 @@ def test_importance_spares_what_matters(name):
     weight = np.where(np.arange(COLUMNS) % 8 == 0, 50.0, 0.1).astype(np.float32)
     plain, careful = (((numbers_of(quantize(x, name, w), name) - x) ** 2 * weight).sum() for w in (None, weight))
     assert careful < plain
+
+
+def shape_of_rows(seed: int, kind: str) -> np.ndarray:
+    """f32[ROWS, COLUMNS], the largest magnitude of which is 1."""
+    rng = np.random.default_rng(seed)
+    x = {
+        "normal": lambda: rng.standard_normal((ROWS, COLUMNS)),
+        "heavy": lambda: rng.standard_cauchy((ROWS, COLUMNS)),
+        "equal": lambda: np.broadcast_to(rng.choice([-1.0, 1.0], (ROWS, 1)), (ROWS, COLUMNS)),
+        "few": lambda: np.where(rng.random((ROWS, COLUMNS)) < 0.02, 1.0, 0.0),
+        "positive": lambda: rng.random((ROWS, COLUMNS)),
+    }[kind]()
+    return (x / max(np.abs(x).max(), 1e-9)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", PACKED)
+@given(
+    seed=st.integers(0, 2**32),
+    kind=st.sampled_from(["normal", "heavy", "equal", "few", "positive"]),
+    power=st.floats(-45, 38.53),
+    weighted=st.sampled_from([None, -45, -30, 0, 30, 38]),
+)
+@example(seed=0, kind="normal", power=-40.0, weighted=None)
+@example(seed=0, kind="heavy", power=30.0, weighted=None)
+@example(seed=0, kind="normal", power=0.0, weighted=38)
+def test_any_finite_numbers_are_held_or_refused(name, seed, kind, power, weighted):
+    """However large or small they are, and their importance too."""
+    x = (shape_of_rows(seed, kind) * 10.0**power).astype(np.float32)
+    weight = None if weighted is None else (np.random.default_rng(seed).random(COLUMNS) * 10.0**weighted).astype(np.float32)
+    if np.abs(x).max() > FORMATS[name].largest:
+        with pytest.raises(ValueError, match="holds magnitudes up to"):
+            quantize(x, name, weight)
+        x = np.clip(x, -FORMATS[name].largest, FORMATS[name].largest).astype(np.float32)
+    assert np.isfinite(numbers_of(quantize(x, name, weight), name)).all()
+
+
+@pytest.mark.parametrize("name", [n for n in FORMATS if not n.startswith("I") or n in PACKED])
+def test_the_largest_number_is_held(name):
+    largest = np.float32(min(FORMATS[name].largest, np.finfo(np.float32).max))
+    x = np.full((ROWS, COLUMNS), largest, np.float32)
+    x[1:] *= np.float32(-1)
+    for weight in (None, np.ones(COLUMNS, np.float32)):
+        np.testing.assert_allclose(numbers_of(quantize(x, name, weight), name), x, rtol=0.35)
+    if FORMATS[name].largest < np.finfo(np.float32).max:
+        x[2, 7] *= np.float32(1.01)
+        with pytest.raises(ValueError, match=f"number 7 of row 2 is -.*; {name} holds magnitudes up to"):
+            quantize(x, name)
+
+
+def test_doubles_that_are_no_floats():
+    x = np.full((1, 256), 1e300)
+    for name in ("F32", "MXFP4", "Q4_0"):
+        with pytest.raises(ValueError, match="number 0 of row 0 is 1e\\+300"):
+            quantize(x, name)
+    assert (quantize(x, "F64").view("<f8") == x).all()
+
+
+def test_whole_numbers():
+    x = np.arange(512).reshape(1, 512) % 17 - 8
+    np.testing.assert_array_equal(quantize(x, "Q4_0"), quantize(x.astype(np.float32), "Q4_0"))
 
 
 def test_errors():

@@ -13,7 +13,7 @@ import jaxllama
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, GGUFError, TensorData, ValueType, field_of, open_gguf, write_gguf, write_split
 from jaxllama.formats.importance import Entry, ImportanceMatrix
 from jaxllama.quant import quantize
-from jaxllama.quant.mixtures import Choices
+from jaxllama.quant.mixtures import Choices, Given, ModelFacts, choose, without_effect
 from jaxllama.quant.quantize_file import check_tensor, numbers, plan_file, quantize_file, write_plan
 
 SHAPES = {"token_embd.weight": (32, 256), "output_norm.weight": (256,)} | {
@@ -143,6 +143,36 @@ def test_numbers_that_are_none(tmp_path, dtype):
     assert hashlib.sha256((tmp_path / "in.gguf").read_bytes()).hexdigest() == before
     with pytest.raises(GGUFError, match="row 1, column 44: expected a finite number"):
         check_tensor(file, file.tensors[name])
+
+
+def test_a_number_that_is_too_large_names_its_tensor(tmp_path):
+    x = np.ones((4, 256), np.float32)
+    x[3, 5] = 1e30
+    write_gguf(tmp_path / "in.gguf", [field_of("general.architecture", "llama")], [TensorData("a.weight", x.shape, TENSOR_TYPE_NAMES["F32"], x.view(np.uint8))])
+    for kind in ("Q4_0", "F16"):
+        with pytest.raises(GGUFError, match=f"tensor 'a.weight'.*number 5 of row 3 is 1.*e\\+30; {kind} holds magnitudes up to"):
+            quantize_file(tmp_path / "in.gguf", tmp_path / "out.gguf", kind)
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_what_has_no_effect_is_a_warning(tmp_path):
+    make(tmp_path / "in.gguf")
+    with pytest.warns(UserWarning, match="--tensor-type blk.7=Q8_0 has no effect: no tensor has such a name"):
+        quantize_file(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q4_0", choices=Choices(patterns=(("blk.7", "Q8_0"), ("ffn", "Q8_0"))))
+
+
+def test_the_embeddings_take_the_outputs_place(tmp_path):
+    """Where the model has no other output matrix; in all other cases its format is told to have no effect."""
+    given = [Given("token_embd.weight", (64, 256), "F16"), Given("blk.0.ffn_up.weight", (64, 256), "F16")]
+    model, choices = ModelFacts("llama", 1, 1, 0), Choices(output="Q8_0", keep_output=True)
+    told = without_effect(given, model, "Q4_K_M", choices)
+    assert told == ["--leave-output-tensor has no effect: the model has no output.weight"]
+    assert choose(given, model, "Q4_K_M", choices)["token_embd.weight"] == "Q8_0"
+    assert len(without_effect(given, model, "Q4_K_M", replace(choices, pure=True))) == 2
+    assert len(without_effect(given, model, "F16", Choices(patterns=(("ffn", "Q8_0"),)))) == 1
+    assert without_effect(given[1:], model, "Q4_0", Choices(token_embedding="Q8_0")) == [
+        "--token-embedding-type has no effect: no tensor of that kind is quantized"
+    ]
 
 
 def test_check_tensors_when_loading(tmp_path):

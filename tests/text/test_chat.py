@@ -490,5 +490,6 @@ def test_a_files_own_template():
     metadata = {"tokenizer.chat_template": "plain", "tokenizer.chat_template.tool_use": "tools"}
     assert ChatTemplate.from_metadata(metadata).source == "plain"
     assert ChatTemplate.from_metadata(metadata, "tool_use").source == "tools"
-    assert ChatTemplate.from_metadata({}).source == BUILTIN["chatml"]
+    for nothing in ({}, {"tokenizer.chat_template": ""}, {"tokenizer.chat_template": 5}):
+        assert ChatTemplate.from_metadata(nothing).source == BUILTIN["chatml"]
     assert ChatTemplate("zephyr").render([USER]) == "<|user|>\nHi<|endoftext|>\n<|assistant|>\n"

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..block import Array, BlockFormat, Part
 
@@ -52,10 +53,10 @@ def _from_i64(parts: Mapping[str, Array]) -> Array:
     return jnp.where(negative, -size, size)
 
 
-F32 = BlockFormat("F32", (Part("x", 0, "f4"),), values=_only)
+F32 = BlockFormat("F32", (Part("x", 0, "f4"),), values=_only, largest=float(np.finfo(np.float32).max))
 F16 = BlockFormat("F16", (Part("x", 0, "f2"),), values=_only)
-BF16 = BlockFormat("BF16", (Part("x", 0, "bfloat16"),), values=_only)
-F64 = BlockFormat("F64", _WORDS, values=_from_f64)
+BF16 = BlockFormat("BF16", (Part("x", 0, "bfloat16"),), values=_only, largest=float(jnp.finfo(jnp.bfloat16).max))
+F64 = BlockFormat("F64", _WORDS, values=_from_f64, largest=np.inf)
 I8 = BlockFormat("I8", (Part("x", 0, "i1"),), values=_only)
 I16 = BlockFormat("I16", (Part("x", 0, "i2"),), values=_only)
 I32 = BlockFormat("I32", (Part("x", 0, "i4"),), values=_only)

@@ -94,5 +94,7 @@ def quantize_nv(x: Array, importance: Array | None, row_mean_square: Array) -> A
     return jnp.concatenate([d.astype(jnp.uint8), fields(codes, 4)])
 
 
-MXFP4 = BlockFormat("MXFP4", (Part("e", 0, "u1"), Part("qs", 1, "u4", 4)), groups_mx, "(g k) -> g 1 k", {"g": 2}, quantize_mx)
-NVFP4 = BlockFormat("NVFP4", (Part("d", 0, "u4"), Part("qs", 4, "u4", 8)), groups_nv, "(r g k) -> g r k", {"r": 4, "g": 2}, quantize_nv)
+MXFP4 = BlockFormat(
+    "MXFP4", (Part("e", 0, "u1"), Part("qs", 1, "u4", 4)), groups_mx, "(g k) -> g 1 k", {"g": 2}, quantize_mx, largest=float(np.finfo(np.float32).max)
+)
+NVFP4 = BlockFormat("NVFP4", (Part("d", 0, "u4"), Part("qs", 4, "u4", 8)), groups_nv, "(r g k) -> g r k", {"r": 4, "g": 2}, quantize_nv, largest=6 * 448)

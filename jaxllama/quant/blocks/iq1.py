@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
-from ..block import Array, BlockFormat, Group, Part, lift, shift_right, signed_byte
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, lift, shift_right, signed_byte
 from ..grid_search import fit
 from ..packing import as_f16, to_bytes
 from .grids import grid
@@ -86,5 +86,15 @@ def quantize_m(x: Array, importance: Array | None, row_mean_square: Array) -> Ar
     return jnp.concatenate([point.astype(jnp.uint8), pairs(point >> 8 | minus << 3), to_bytes(packed.astype(jnp.uint16))])
 
 
-IQ1_S = BlockFormat("IQ1_S", (Part("d", 0, "f2"), Part("qs", 2, "u4", 8), Part("qh", 34, "u4", 4)), groups_s, "(r k) -> 1 r k", {"r": 8}, quantize_s)
-IQ1_M = BlockFormat("IQ1_M", (Part("qs", 0, "u4", 8), Part("qh", 32, "u4", 4), Part("scales", 48, "u4", 2)), groups_m, "(r k) -> 1 r k", {"r": 32}, quantize_m)
+IQ1_S = BlockFormat(
+    "IQ1_S", (Part("d", 0, "f2"), Part("qs", 2, "u4", 8), Part("qh", 34, "u4", 4)), groups_s, "(r k) -> 1 r k", {"r": 8}, quantize_s, largest=15 * F16_MAX
+)
+IQ1_M = BlockFormat(
+    "IQ1_M",
+    (Part("qs", 0, "u4", 8), Part("qh", 32, "u4", 4), Part("scales", 48, "u4", 2)),
+    groups_m,
+    "(r k) -> 1 r k",
+    {"r": 32},
+    quantize_m,
+    largest=15 * F16_MAX,
+)

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from einops import rearrange
 
-from ..block import Array, BlockFormat, Group, Part, signed_byte
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, signed_byte
 from ..packing import as_f16, fields, to_bytes
 from .signed_grid import (
     bytes_of,
@@ -102,9 +102,10 @@ def quantize_s(x: Array, importance: Array | None, row_mean_square: Array) -> Ar
     return jnp.concatenate([as_f16(d)[0], index.astype(jnp.uint8), signs.astype(jnp.uint8), high, pairs(scales)])
 
 
+_LARGEST = 15.5 / 4 * LEVELS[-1] * F16_MAX
 _D, _QS, _SIXTEEN = Part("d", 0, "f2"), Part("qs", 2, "u4", 16), {"r": 16}
-IQ2_XXS = BlockFormat("IQ2_XXS", (_D, _QS), groups_xxs, ORDER, {"r": 8}, quantize_xxs)
-IQ2_XS = BlockFormat("IQ2_XS", (_D, _QS, Part("scales", 66, "u4", 2)), groups_xs, ORDER, _SIXTEEN, quantize_xs)
+IQ2_XXS = BlockFormat("IQ2_XXS", (_D, _QS), groups_xxs, ORDER, {"r": 8}, quantize_xxs, largest=_LARGEST)
+IQ2_XS = BlockFormat("IQ2_XS", (_D, _QS, Part("scales", 66, "u4", 2)), groups_xs, ORDER, _SIXTEEN, quantize_xs, largest=_LARGEST)
 IQ2_S = BlockFormat(
     "IQ2_S",
     (_D, Part("qs", 2, "u4", 8), Part("signs", 34, "u4", 8), Part("qh", 66, "u4", 2), Part("scales", 74, "u4", 2)),
@@ -112,4 +113,5 @@ IQ2_S = BlockFormat(
     ORDER,
     _SIXTEEN,
     quantize_s,
+    largest=_LARGEST,
 )

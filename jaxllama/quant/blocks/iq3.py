@@ -22,7 +22,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from einops import rearrange
 
-from ..block import Array, BlockFormat, Group, Part, signed_byte
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, signed_byte
 from ..packing import as_f16, bitmap, to_bytes
 from .signed_grid import (
     bytes_of,
@@ -79,7 +79,7 @@ def quantize_s(x: Array, importance: Array | None, row_mean_square: Array) -> Ar
 
 
 _D, _QS = Part("d", 0, "f2"), Part("qs", 2, "u4", 16)
-IQ3_XXS = BlockFormat("IQ3_XXS", (_D, _QS, Part("signs", 66, "u4", 8)), groups_xxs, "(r k) -> 1 r k", {"r": 8}, quantize_xxs)
+IQ3_XXS = BlockFormat("IQ3_XXS", (_D, _QS, Part("signs", 66, "u4", 8)), groups_xxs, "(r k) -> 1 r k", {"r": 8}, quantize_xxs, largest=15.5 / 2 * 62 * F16_MAX)
 IQ3_S = BlockFormat(
     "IQ3_S",
     (_D, _QS, Part("qh", 66, "u4", 2), Part("signs", 74, "u4", 8), Part("scales", 106, "u4")),
@@ -87,4 +87,5 @@ IQ3_S = BlockFormat(
     "(r k) -> 1 r k",
     {"r": 8},
     quantize_s,
+    largest=31 * 15 * F16_MAX,
 )

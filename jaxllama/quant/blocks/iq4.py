@@ -21,7 +21,7 @@ from itertools import pairwise
 import jax.numpy as jnp
 from einops import rearrange
 
-from ..block import Array, BlockFormat, Group, Part, nibbles_of, shift_right
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, nibbles_of, shift_right
 from ..packing import as_f16, fields, nibbles, to_bytes
 from ..search import TINY, best_fit, by_group, furthest, inverse, mean_square, weight_of
 
@@ -81,7 +81,7 @@ def quantize_xs(x: Array, importance: Array | None, row_mean_square: Array) -> A
     return jnp.concatenate([d_bytes, to_bytes(high[None]), low, rearrange(codes, "s k n -> (s k) n")])
 
 
-IQ4_NL = BlockFormat("IQ4_NL", (Part("d", 0, "f2"), Part("qs", 2, "u4", 4)), groups_nl, "(g k) -> g 1 k", {"g": 2}, quantize_nl)
+IQ4_NL = BlockFormat("IQ4_NL", (Part("d", 0, "f2"), Part("qs", 2, "u4", 4)), groups_nl, "(g k) -> g 1 k", {"g": 2}, quantize_nl, largest=VALUES[-1] * F16_MAX)
 IQ4_XS = BlockFormat(
     "IQ4_XS",
     (Part("d", 0, "f2"), Part("scales_h", 2, "u2"), Part("scales_l", 4, "u4"), Part("qs", 8, "u4", 32)),
@@ -89,4 +89,5 @@ IQ4_XS = BlockFormat(
     "(r g k) -> g r k",
     {"r": 8, "g": 2},
     quantize_xs,
+    largest=32 * VALUES[-1] * F16_MAX,
 )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from ..block import Array, BlockFormat, Group, Part, bits
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, bits
 from ..search import by_group, mean_square, weight_of
 from .k_scales import scales_with_minima
 from .sixteenths import ORDER, SIZES, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
@@ -48,4 +48,5 @@ FORMAT = BlockFormat(
     ORDER,
     SIZES,
     quantize,
+    largest=15 * F16_MAX,
 )

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from einops import rearrange
 
-from ..block import Array, BlockFormat, Group, Part, bits, shift_right
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, bits, shift_right
 from ..packing import as_f16, fields, nibbles
 from ..search import by_group, descend, furthest, inverse, mean_square, symmetric, weight_of
 from .sixteenths import ORDER, SIZES, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
@@ -59,4 +59,5 @@ FORMAT = BlockFormat(
     ORDER,
     SIZES,
     quantize,
+    largest=4 * 32 * F16_MAX,
 )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from ..block import Array, BlockFormat, Group, Part, bits
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, bits
 from ..packing import nibbles
 from .legacy import around_zero
 
@@ -29,4 +29,4 @@ def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Arra
     return jnp.concatenate([head, nibbles(codes)])
 
 
-FORMAT = BlockFormat("Q4_0", (Part("d", 0, "f2"), Part("qs", 2, "u4", 4)), groups, "(g k) -> g 1 k", {"g": 2}, quantize)
+FORMAT = BlockFormat("Q4_0", (Part("d", 0, "f2"), Part("qs", 2, "u4", 4)), groups, "(g k) -> g 1 k", {"g": 2}, quantize, largest=8 * F16_MAX)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from ..block import Array, BlockFormat, Group, Part, bits
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, bits
 from ..packing import nibbles_by_32
 from .k_scales import quantize_256, scales_and_minima
 
@@ -46,4 +46,5 @@ FORMAT = BlockFormat(
     "(r g k) -> g r k",
     {"r": 4, "g": 2},
     quantize,
+    largest=63 * F16_MAX,
 )

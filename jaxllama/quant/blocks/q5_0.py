@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from ..block import Array, BlockFormat, Group, Part, bits, shift_right
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, bits, shift_right
 from ..packing import bitmap, nibbles
 from .legacy import around_zero, from_minimum
 
@@ -54,7 +54,9 @@ def quantize_1(x: Array, importance: Array | None, row_mean_square: Array) -> Ar
     return jnp.concatenate([head, _with_fifth_bit(codes)])
 
 
-Q5_0 = BlockFormat("Q5_0", (Part("d", 0, "f2"), Part("qh", 2, "u4"), Part("qs", 6, "u4", 4)), groups, "(g k) -> g 1 k", {"g": 2}, quantize_0)
+Q5_0 = BlockFormat(
+    "Q5_0", (Part("d", 0, "f2"), Part("qh", 2, "u4"), Part("qs", 6, "u4", 4)), groups, "(g k) -> g 1 k", {"g": 2}, quantize_0, largest=16 * F16_MAX
+)
 Q5_1 = BlockFormat(
     "Q5_1", (Part("d", 0, "f2"), Part("m", 2, "f2"), Part("qh", 4, "u4"), Part("qs", 8, "u4", 4)), groups, "(g k) -> g 1 k", {"g": 2}, quantize_1
 )

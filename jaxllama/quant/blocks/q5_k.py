@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from ..block import Array, BlockFormat, Group, Part, bits, shift_right
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, bits, shift_right
 from ..packing import fields, nibbles_by_32
 from .k_scales import quantize_256, scales_and_minima
 
@@ -56,4 +56,5 @@ FORMAT = BlockFormat(
     "(r g k) -> g r k",
     {"r": 4, "g": 2},
     quantize,
+    largest=63 * F16_MAX,
 )

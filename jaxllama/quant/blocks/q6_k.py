@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from einops import rearrange
 
-from ..block import Array, BlockFormat, Group, Part, bits, signed_byte
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, bits, signed_byte
 from ..packing import as_f16, fields, to_bytes
 from ..search import by_group, furthest, inverse, symmetric
 from .sixteenths import ORDER, SIZES, by_quarter, in_order, pack_pairs_of_bits, pairs_of_bits
@@ -57,4 +57,5 @@ FORMAT = BlockFormat(
     ORDER,
     SIZES,
     quantize,
+    largest=32 * 128 * F16_MAX,
 )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from ..block import Array, BlockFormat, Group, Part, signed_byte
+from ..block import F16_MAX, Array, BlockFormat, Group, Part, signed_byte
 from ..packing import as_f16, to_bytes
 from ..search import divide, inverse, round_away
 
@@ -27,4 +27,4 @@ def quantize(x: Array, importance: Array | None, row_mean_square: Array) -> Arra
     return jnp.concatenate([as_f16(d)[0], to_bytes(round_away(x * inverse(d)).astype(jnp.int8))])
 
 
-FORMAT = BlockFormat("Q8_0", (Part("d", 0, "f2"), Part("qs", 2, "u4", 8)), groups, "(g k) -> g 1 k", {"g": 1}, quantize)
+FORMAT = BlockFormat("Q8_0", (Part("d", 0, "f2"), Part("qs", 2, "u4", 8)), groups, "(g k) -> g 1 k", {"g": 1}, quantize, largest=127 * F16_MAX)

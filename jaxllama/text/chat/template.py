@@ -79,9 +79,14 @@ class ChatTemplate:
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], variant: str | None = None, **texts: Any) -> ChatTemplate:
         """The template of a GGUF file, or its named variant where it has one ("tool_use"); ChatML for files without any."""
+        return cls(cls.source_of(metadata, variant) or "chatml", **texts)
+
+    @staticmethod
+    def source_of(metadata: Mapping[str, Any], variant: str | None = None) -> str | None:
+        """What the file says its template is; None where it says nothing."""
         found = metadata.get(f"tokenizer.chat_template.{variant}") if variant else None
         source = found or metadata.get("tokenizer.chat_template")
-        return cls(source if isinstance(source, str) else "chatml", **texts)
+        return source if isinstance(source, str) and source else None
 
     def _try(self, messages: Sequence[Message], **variables: Any) -> str:
         """What a probe renders to; nothing where the template refuses it."""
