@@ -24,9 +24,10 @@ MAY_IMPORT = {
     "models": {"environment", "formats", "quant", "layers"},
     "decode": {"environment", "models", "layers", "kernels", "grammar"},
     "hub": {"environment"},
+    "prompt": set(),
     "request": {"text", "grammar", "decode"},
     "chat": {"text", "request", "api"},  # api: see TOLERATED
-    "api": {"environment", "formats", "grammar", "text", "quant", "models", "decode", "hub", "request", "chat"},
+    "api": {"environment", "formats", "grammar", "text", "quant", "models", "decode", "hub", "prompt", "request", "chat"},
     "evaluate": {"formats", "quant", "layers", "models", "decode", "api"},
     "__init__": {"environment", "formats", "grammar", "text", "quant", "models", "decode", "hub", "api", "evaluate"},
     "llama": {"grammar", "hub", "api", "chat"},

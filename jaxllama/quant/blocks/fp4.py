@@ -94,7 +94,5 @@ def quantize_nv(x: Array, importance: Array | None, row_mean_square: Array) -> A
     return jnp.concatenate([d.astype(jnp.uint8), fields(codes, 4)])
 
 
-MXFP4 = BlockFormat(
-    "MXFP4", (Part("e", 0, "u1"), Part("qs", 1, "u4", 4)), groups_mx, "(g k) -> g 1 k", {"g": 2}, quantize_mx, largest=float(np.finfo(np.float32).max)
-)
+MXFP4 = BlockFormat("MXFP4", (Part("e", 0, "u1"), Part("qs", 1, "u4", 4)), groups_mx, "(g k) -> g 1 k", {"g": 2}, quantize_mx, largest=1.99 * 2.0**127)
 NVFP4 = BlockFormat("NVFP4", (Part("d", 0, "u4"), Part("qs", 4, "u4", 8)), groups_nv, "(r g k) -> g r k", {"r": 4, "g": 2}, quantize_nv, largest=6 * 448)

@@ -87,7 +87,13 @@ def quantize_m(x: Array, importance: Array | None, row_mean_square: Array) -> Ar
 
 
 IQ1_S = BlockFormat(
-    "IQ1_S", (Part("d", 0, "f2"), Part("qs", 2, "u4", 8), Part("qh", 34, "u4", 4)), groups_s, "(r k) -> 1 r k", {"r": 8}, quantize_s, largest=15 * F16_MAX
+    "IQ1_S",
+    (Part("d", 0, "f2"), Part("qs", 2, "u4", 8), Part("qh", 34, "u4", 4)),
+    groups_s,
+    "(r k) -> 1 r k",
+    {"r": 8},
+    quantize_s,
+    largest=15 * (1 - SHIFT) * F16_MAX,
 )
 IQ1_M = BlockFormat(
     "IQ1_M",
@@ -96,5 +102,5 @@ IQ1_M = BlockFormat(
     "(r k) -> 1 r k",
     {"r": 32},
     quantize_m,
-    largest=15 * F16_MAX,
+    largest=15 * (1 - SHIFT) * F16_MAX,
 )

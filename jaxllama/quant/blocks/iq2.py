@@ -102,7 +102,7 @@ def quantize_s(x: Array, importance: Array | None, row_mean_square: Array) -> Ar
     return jnp.concatenate([as_f16(d)[0], index.astype(jnp.uint8), signs.astype(jnp.uint8), high, pairs(scales)])
 
 
-_LARGEST = 15.5 / 4 * LEVELS[-1] * F16_MAX
+_LARGEST = 15.5 / 4 * LEVELS[0] * F16_MAX  # the level that all weights of a point can have
 _D, _QS, _SIXTEEN = Part("d", 0, "f2"), Part("qs", 2, "u4", 16), {"r": 16}
 IQ2_XXS = BlockFormat("IQ2_XXS", (_D, _QS), groups_xxs, ORDER, {"r": 8}, quantize_xxs, largest=_LARGEST)
 IQ2_XS = BlockFormat("IQ2_XS", (_D, _QS, Part("scales", 66, "u4", 2)), groups_xs, ORDER, _SIXTEEN, quantize_xs, largest=_LARGEST)

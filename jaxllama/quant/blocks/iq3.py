@@ -78,8 +78,9 @@ def quantize_s(x: Array, importance: Array | None, row_mean_square: Array) -> Ar
     return jnp.concatenate([as_f16(d)[0], index.astype(jnp.uint8), bitmap(index >> 8), signs.astype(jnp.uint8), pairs(scales)])
 
 
+_LARGEST = 31 * F16_MAX  # with the smallest magnitude, which all weights of a point can have
 _D, _QS = Part("d", 0, "f2"), Part("qs", 2, "u4", 16)
-IQ3_XXS = BlockFormat("IQ3_XXS", (_D, _QS, Part("signs", 66, "u4", 8)), groups_xxs, "(r k) -> 1 r k", {"r": 8}, quantize_xxs, largest=15.5 / 2 * 62 * F16_MAX)
+IQ3_XXS = BlockFormat("IQ3_XXS", (_D, _QS, Part("signs", 66, "u4", 8)), groups_xxs, "(r k) -> 1 r k", {"r": 8}, quantize_xxs, largest=_LARGEST)
 IQ3_S = BlockFormat(
     "IQ3_S",
     (_D, _QS, Part("qh", 66, "u4", 2), Part("signs", 74, "u4", 8), Part("scales", 106, "u4")),
@@ -87,5 +88,5 @@ IQ3_S = BlockFormat(
     "(r k) -> 1 r k",
     {"r": 8},
     quantize_s,
-    largest=31 * 15 * F16_MAX,
+    largest=_LARGEST,
 )
