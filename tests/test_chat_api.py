@@ -364,7 +364,7 @@ def test_a_terminal_without_readline(monkeypatch, capsys):
             return True
 
     monkeypatch.setitem(sys.modules, "readline", None)
-    monkeypatch.setattr("jaxllama.cli.chat.load_model", lambda *_, **__: SimpleNamespace(name="a model"))
+    monkeypatch.setattr("jaxllama.cli.chat.load_model", lambda *_, **__: SimpleNamespace(name="a model", chats=SimpleNamespace(guessed=False)))
     monkeypatch.setattr(sys, "stdin", Terminal("/what\n/exit\n"))
     monkeypatch.setattr(sys, "stdout", Terminal())
     assert main(["chat"]) == 0
