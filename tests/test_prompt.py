@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -40,6 +42,11 @@ def model():
     return jaxllama.load(n_ctx=64)
 
 
+def named(given: object) -> str:
+    """For a test's name: the same in every process, so without addresses."""
+    return re.sub(r" at 0x\w+", "", repr(given))
+
+
 @pytest.mark.parametrize("kind", [list, tuple, np.asarray, lambda x: np.asarray(x, np.uint8), jnp.asarray, lambda x: [np.int32(t) for t in x]])
 def test_ids_come_in_any_sequence_of_integers(kind):
     assert read_prompt(kind(IDS)) == IDS
@@ -63,7 +70,7 @@ def test_batches(batch):
     assert [read_prompt(p) for p in prompts] == [p if isinstance(p, str) else [int(t) for t in p] for p in batch]
 
 
-@pytest.mark.parametrize("given", NO_PROMPTS, ids=repr)
+@pytest.mark.parametrize("given", NO_PROMPTS, ids=named)
 def test_what_is_no_prompt_is_an_error_everywhere(model, given):
     llama = Llama.__new__(Llama)
     llama.model, llama.model_path, llama._seed = model, "", None
@@ -76,7 +83,7 @@ def test_what_is_no_prompt_is_an_error_everywhere(model, given):
 
 
 @pytest.mark.parametrize(
-    "given", [g for g in NO_PROMPTS if not (isinstance(g, list) and isinstance(g[0], (str, list))) and getattr(g, "ndim", 1) != 2], ids=repr
+    "given", [g for g in NO_PROMPTS if not (isinstance(g, list) and isinstance(g[0], (str, list))) and getattr(g, "ndim", 1) != 2], ids=named
 )
 def test_what_is_neither_a_prompt_nor_a_batch_is_an_error(model, given):
     for call in (model.generate, model.prefill):
