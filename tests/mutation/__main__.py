@@ -4,8 +4,9 @@ One statement is deleted, or one condition, operator or number changed, at a tim
 survivor: a test is missing, or the line is not needed. Survivors that cannot be killed stand with their reason in survivors.toml.
 
 Mutants are made in forked children and never written to disk. Inside functions, a child changes the imported functions and runs tests that its parent has
-collected (0.1 s); elsewhere, it imports the package anew (2 s). mutmut and cosmic-ray were tried: cosmic-ray starts Python and jax for every mutant (5 s and
-more), mutmut works on a copy of the tree, inside functions only, and runs the tests once in the process that it forks later, where jax has threads by then.
+collected (0.1 s); elsewhere, it imports the package anew (2 s). Libraries were looked at: cosmic-ray starts Python, and so jax, for every mutant (5 s and
+more); mutmut works on a copy of the tree, on lines inside functions only, and runs the tests once in the process that it forks later, where jax has threads by
+then.
 """
 
 from __future__ import annotations
