@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import jaxllama
+from jaxllama.environment import available_memory
 from jaxllama.kernels.assemble import kernels_run
 from jaxllama.kernels.call import Operand, Output, call_kernel
 
@@ -190,6 +191,22 @@ def test_sampling_of_other_slots(story_model):
         for call in (jaxllama.sample, jaxllama.distribution):
             with pytest.raises(ValueError, match="expected"):
                 call(logits, sampling, history, more, story_model.words)
+
+
+def test_caches_that_no_memory_holds(parts, tmp_path):
+    """Linux promises any amount of memory and ends the process that uses it; a session file may ask for that."""
+    if available_memory() is None:
+        pytest.skip("the system does not say how much memory is free")
+    _, state, config = parts
+    with pytest.raises(MemoryError, match=r"the KV cache of 1 slots with 1099511627904 positions takes .* GB of memory are free; lower n_ctx"):
+        jaxllama.init_state(config, 1, n_ctx=2**40, padding=8)
+    path = tmp_path / "session.npz"
+    jaxllama.save_state(path, jaxllama.fork(state, [0] * 200))
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **(arrays | {"capacity": np.asarray(2**24)}))
+    with pytest.raises(MemoryError, match="the KV cache of 200 slots"):
+        jaxllama.load_state(path, config)
 
 
 def test_rolling_forward(parts):

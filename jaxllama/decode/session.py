@@ -81,6 +81,7 @@ def load_state(path: str | Path, config: Config) -> DecodeState:
 
     Raises:
         SessionError: the file is no session, is damaged, or belongs to a model of another shape.
+        MemoryError: its caches need more memory than is free.
     """
     try:
         with Path(path).open("rb") as raw, ZipFile(raw) as archive:

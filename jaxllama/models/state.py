@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from jaxllama.environment import available_memory
 from jaxllama.layers.attention import BLOCK
 
 from .config import Config
@@ -49,6 +52,10 @@ class DecodeState:
 def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cache_type: str = "f16") -> DecodeState:
     """An empty state.
 
+    Raises:
+        ValueError: a size or the cache type is none that a state can have.
+        MemoryError: on CPU, where the caches need more memory than is free.
+
     Args:
         slots: sequences that are decoded together.
         n_ctx: tokens a sequence may have, prompt included.
@@ -62,4 +69,9 @@ def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cach
     capacity = -(-(n_ctx + max(padding, 1)) // BLOCK) * BLOCK
     shape = (config.n_layer, slots, config.n_head_kv, capacity, config.head_size)
     dtype = CACHE_TYPES[cache_type]
+    nbytes, available = 2 * math.prod(shape) * jnp.dtype(dtype).itemsize, available_memory()
+    if jax.default_backend() == "cpu" and available is not None and nbytes > available:  # Linux would promise the memory, and end the process when it is used
+        raise MemoryError(
+            f"the KV cache of {slots} slots with {capacity} positions takes {nbytes / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free; lower n_ctx"
+        )
     return DecodeState(jnp.zeros(slots, jnp.int32), jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), n_ctx)

@@ -20,6 +20,7 @@ from jaxllama.cli.loading import load_model
 from jaxllama.cli.main import main
 from jaxllama.cli.options import Group, add_options
 from jaxllama.cli.run import unescape
+from jaxllama.environment import available_memory
 from jaxllama.formats.importance import Entry, ImportanceMatrix, write_importance
 from jaxllama.hub import choose_file, download, embedded_model, find_model
 
@@ -337,3 +338,10 @@ def test_bad_values_are_told_before_anything_is_read(option, message, capsys):
     captured = capsys.readouterr()
     assert message in captured.err
     assert not captured.out
+
+
+def test_a_context_that_no_memory_holds(capsys):
+    if available_memory() is None:
+        pytest.skip("the system does not say how much memory is free")
+    assert main(["run", "-c", "2000000000", "-n", "1", "-p", "a"]) == 1
+    assert re.search(r"^jaxllama: the KV cache of 1 slots .* lower n_ctx$", capsys.readouterr().err, re.M)
