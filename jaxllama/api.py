@@ -323,11 +323,13 @@ class Model:
         kept: Kept | None = None,
         begun: bytes = b"",
     ) -> Iterator[tuple[int, Piece]]:
-        if n_predict == 0 or n_predict < -1:
-            raise ValueError(f"n_predict must be positive, or -1 for no limit, not {n_predict}")
+        if isinstance(n_predict, bool) or not isinstance(n_predict, (int, np.integer)) or n_predict == 0 or n_predict < -1:
+            raise ValueError(f"n_predict (max_tokens) must be a positive whole number, or -1 for no limit, not {n_predict!r}")
         ids = [self.encode(p) for p in prompts]
         rest = dict(options)
         n_probs, after = rest.pop("n_probs", 0) or 0, rest.pop("post_sampling_probs", False)
+        if isinstance(n_probs, bool) or not isinstance(n_probs, (int, np.integer)) or n_probs < 0:
+            raise ValueError(f"n_probs must be a whole number of at least 0, not {n_probs!r}")
         preserved = texts_of("preserved_tokens", rest.pop("preserved_tokens", None))
         stops = texts_of("stop", stop)
         constraints = {name: rest.pop(name) for name in CONSTRAINTS if name in rest}
@@ -342,8 +344,8 @@ class Model:
             before = None if kept is None else kept.take()
         session = self.prefill(ids, kept=before)
         visible = frozenset(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
-        writers = [_Writer(self.tokenizer, stops, visible, n_probs) for _ in prompts]
-        limits = [n_predict if n_predict > 0 else 2**31 - 1] * len(prompts)
+        writers = [_Writer(self.tokenizer, stops, visible, int(n_probs)) for _ in prompts]
+        limits = [min(int(n_predict), 2**31 - 1) if n_predict > 0 else 2**31 - 1] * len(prompts)
         words = self.words_for_infill if "infill" in sampling.chain else self.words
         report = ("after" if after else "before") if n_probs else ""
         ended: set[int] = set()

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import jaxllama
+from jaxllama.decode import SessionError
 from jaxllama.environment import available_memory
 from jaxllama.kernels.assemble import kernels_run
 from jaxllama.kernels.call import Operand, Output, call_kernel
@@ -106,12 +107,16 @@ def test_ids_outside_the_vocabulary(parts):
 def test_a_full_context_is_an_error_outside_of_jit_and_nan_inside(parts):
     params, state, config = parts
     run = jax.jit(jaxllama.step, static_argnames="config")
-    for position in (16, 2**31 - 1, -1):
+    for position in (16, 2**31 - 1):
         full = replace(state, positions=jnp.asarray([position], jnp.int32))
         with pytest.raises(jaxllama.ContextFull, match="its context has room for 16"):
             jaxllama.step(params, full, THREE[:1], config=config)
         logits, _ = run(params, full, THREE[:1], config=config)
         assert np.isnan(logits).all()
+    before = replace(state, positions=jnp.asarray([-1], jnp.int32))
+    with pytest.raises(ValueError, match=r"a state's positions are at least 0, not \[-1\]"):
+        jaxllama.step(params, before, THREE[:1], config=config)
+    assert np.isnan(run(params, before, THREE[:1], config=config)[0]).all()
     nearly = replace(state, positions=jnp.asarray([15], jnp.int32))
     assert np.isfinite(run(params, nearly, THREE[:1], config=config)[0]).all()
     assert jaxllama.step(params, nearly, THREE[:1], jnp.asarray([True]), config=config)[1].positions[0] == 16
@@ -207,6 +212,58 @@ def test_caches_that_no_memory_holds(parts, tmp_path):
     np.savez(path, **(arrays | {"capacity": np.asarray(2**24)}))
     with pytest.raises(MemoryError, match="the KV cache of 200 slots"):
         jaxllama.load_state(path, config)
+
+
+def test_ids_of_any_type_of_integer(parts):
+    params, state, config = parts
+    expected, _ = jaxllama.step(params, state, THREE[:1], config=config)
+    for tokens in ([1], np.asarray([1], np.int8), jnp.asarray([1], jnp.uint8)):
+        np.testing.assert_array_equal(jaxllama.step(params, state, tokens, config=config)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("version", [1, 2]),
+        ("n_ctx", [1, 2]),
+        ("n_ctx", "a"),
+        ("n_ctx", np.nan),
+        ("capacity", 1.5),
+        ("dtype", 3),
+        ("positions", 0),
+        ("positions", [0.5]),
+        ("positions", [[0]]),
+        ("positions", ["a"]),
+        ("keys", np.zeros((5, 1, 2, 0, 64))),
+        ("values", 0),
+    ],
+)
+def test_sessions_with_arrays_that_none_has(parts, tmp_path, name, value):
+    path = tmp_path / "session.npz"
+    jaxllama.save_state(path, parts[1])
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **(arrays | {name: np.asarray(value)}))
+    with pytest.raises(SessionError, match=name):
+        jaxllama.load_state(path, parts[2])
+
+
+def test_options_that_are_no_whole_numbers(story_model):
+    for n_predict in (float("nan"), 2.5, "3", None, True, 0, -2):
+        with pytest.raises(ValueError, match=r"n_predict .max_tokens. must be a positive whole number"):
+            story_model.generate("Once", n_predict=n_predict)
+    for n_probs in (-1, 1.5, "a"):
+        with pytest.raises(ValueError, match="n_probs must be a whole number"):
+            story_model.generate("Once", n_predict=1, n_probs=n_probs)
+    for seed in (1.5, "a", [0.5]):
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            jaxllama.make_sampling(1, seed=seed)
+
+
+def test_slots_that_are_no_numbers(parts):
+    for slots in ([True], jnp.asarray([False]), [0.0], [], [1]):
+        with pytest.raises(ValueError, match="slots must be whole numbers from 0 to 0"):
+            jaxllama.fork(parts[1], slots)
 
 
 def test_rolling_forward(parts):

@@ -206,7 +206,7 @@ def make_sampling(
     sets = breakers if breakers is not None else Breakers.none()
     return Sampling(
         **values,
-        seed=spread("seed", np.asarray(seed, np.int64) % 2**32, np.uint32),
+        seed=spread("seed", _seeds(seed) % 2**32, np.uint32),
         ignore_end=spread("ignore_end", ignore_end, np.bool_),
         bias_tokens=jnp.asarray(tokens),
         bias=jnp.asarray(bias),
@@ -215,6 +215,13 @@ def make_sampling(
         tail_heads=jnp.broadcast_to(jnp.asarray(sets.heads), (slots, *sets.heads.shape)),
         chain=chain_of(samplers),
     )
+
+
+def _seeds(seed: int | Sequence[int]) -> np.ndarray:
+    found = np.asarray(seed)
+    if found.dtype.kind not in "iu":
+        raise ValueError(f"seed must be a whole number, or one for each sequence, not {seed!r}")
+    return found.astype(np.int64)
 
 
 @flax.struct.dataclass

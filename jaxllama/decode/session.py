@@ -16,6 +16,8 @@ from jax.core import Tracer
 from jaxllama.models import CACHE_TYPES, Config, DecodeState, init_state
 
 _VERSION = 1
+_FORM = {"version": (0, "iu"), "n_ctx": (0, "iu"), "capacity": (0, "iu"), "dtype": (0, "U"), "positions": (1, "iu"), "keys": (5, "fu"), "values": (5, "fu")}
+"""For each array of a session file how many axes it has, and its kinds of numbers."""
 
 
 class SessionError(ValueError):
@@ -28,9 +30,9 @@ def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
     Args:
         slots: ids of the slots to copy, in this order and with repetitions; all slots by default. `fork(state, [0, 0, 0])` makes three continuations of slot 0.
     """
-    chosen = range(state.slots) if slots is None else slots
+    chosen = range(state.slots) if slots is None else [int(s) if np.asarray(s).dtype.kind in "iu" else -1 for s in slots]
     if any(not 0 <= s < state.slots for s in chosen) or len(chosen) == 0:
-        raise ValueError(f"slots must be from 0 to {state.slots - 1}, not {list(chosen)}")
+        raise ValueError(f"slots must be whole numbers from 0 to {state.slots - 1}, not {slots}")
     index = jnp.asarray(chosen, jnp.int32)
     return replace(state, positions=state.positions[index], keys=jnp.take(state.keys, index, axis=1), values=jnp.take(state.values, index, axis=1))
 
@@ -91,6 +93,9 @@ def load_state(path: str | Path, config: Config) -> DecodeState:
             found = {name: file[name] for name in ("version", "n_ctx", "capacity", "dtype", "positions", "keys", "values")}
     except (BadZipFile, KeyError, ValueError, EOFError, MemoryError) as error:
         raise SessionError(f"{path}: expected a session file, found something else ({error})") from error
+    for name, (axes, kinds) in _FORM.items():
+        if found[name].ndim != axes or found[name].dtype.kind not in kinds:
+            raise SessionError(f"{path}: {name} is {found[name].dtype}{list(found[name].shape)}, which no session has")
     if found["version"] != _VERSION:
         raise SessionError(f"{path}: expected session version {_VERSION}, found {found['version']}")
     positions, dtype = found["positions"], str(found["dtype"])
@@ -102,6 +107,8 @@ def load_state(path: str | Path, config: Config) -> DecodeState:
     for name in ("keys", "values"):
         if found[name].shape != shape:
             raise SessionError(f"{path}: expected {name} of shape {shape} for this model, found {found[name].shape}")
+        if found[name].dtype != (np.float32 if dtype == "f32" else np.uint16):
+            raise SessionError(f"{path}: expected {name} of type {dtype}, found {found[name].dtype}")
     if not 0 <= positions.min(initial=0) <= used <= n_ctx <= capacity <= 2**24:
         raise SessionError(f"{path}: expected positions within the context, found {used} of {n_ctx} (room for {capacity})")
     empty = init_state(config, len(positions), n_ctx=n_ctx, padding=capacity - n_ctx, cache_type=dtype)

@@ -28,7 +28,7 @@ def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.
         ContextFull: outside of jit, where there is no room. Inside of jit the logits of such a slot are NaN. `init_state` makes room for one padded chunk
             beyond `n_ctx`.
     """
-    x, state = hidden(params, state, tokens, lengths, config=config)
+    x, state = hidden(params, state, jnp.asarray(tokens), lengths, config=config)
     last = jnp.clip(lengths - 1, 0, tokens.shape[1] - 1)
     x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
     return project(params, x, config=config), replace(state, positions=state.positions + lengths)
@@ -53,7 +53,7 @@ def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Arra
     Law: `step` after `prefill(tokens[:-1])` equals `prefill(tokens)`.
     """
     moved = jnp.ones_like(state.positions) if active is None else active.astype(jnp.int32)
-    x, state = hidden(params, state, tokens[..., None], moved, config=config)
+    x, state = hidden(params, state, jnp.asarray(tokens)[..., None], moved, config=config)
     return project(params, x[:, 0], config=config), replace(state, positions=state.positions + moved)
 
 

@@ -37,7 +37,9 @@ def check_inputs(params: dict[str, Any], state: DecodeState, tokens: jax.Array, 
     if counts is not None and jnp.shape(counts) != (state.slots,):
         raise ValueError(f"expected a number for each of {state.slots} slots, found shape {jnp.shape(counts)}")
     if not any(isinstance(x, Tracer) for x in (tokens, state.positions, counts)):
-        _check_values(state, np.asarray(tokens), np.full(state.slots, tokens.shape[1]) if counts is None else np.asarray(counts).astype(int), config)
+        _check_values(
+            state, np.asarray(tokens).astype(np.int64), np.full(state.slots, tokens.shape[1]) if counts is None else np.asarray(counts).astype(int), config
+        )
 
 
 def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, config: Config) -> None:
@@ -46,7 +48,10 @@ def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, co
     counted = tokens[np.arange(tokens.shape[1])[None] < counts[:, None]]
     if (outside := counted[(counted < 0) | (counted >= config.n_vocab)]).size:
         raise ValueError(f"token {outside[0]} is not in the vocabulary; ids are from 0 to {config.n_vocab - 1}")
-    after = np.asarray(state.positions).astype(int) + counts
+    before = np.asarray(state.positions).astype(int)
+    if (before < 0).any():
+        raise ValueError(f"a state's positions are at least 0, not {before.tolist()}")
+    after = before + counts
     full = (after > state.n_ctx) | ~np.asarray(state.fits(tokens.shape[1]))
     if (full & (counts > 0)).any():
         slot = int((full & (counts > 0)).argmax())

@@ -95,6 +95,7 @@ def hidden(
         ValueError, ContextFull: see `check_inputs`.
     """
     check_inputs(params, state, tokens, counts, config)
+    tokens = tokens.astype(jnp.int32)
     length = tokens.shape[1]
     fits = state.fits(length)
     # A write beyond the caches is moved back by XLA. With this much room behind the context it meets nothing that counts; else such a slot is not written.

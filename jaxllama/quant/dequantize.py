@@ -61,7 +61,7 @@ def qtake(tensor: QTensor, ids: Array, index: int = 0) -> Array:
     tensor.check_index(index)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise TypeError(f"ids of rows must be integers, not {ids.dtype}")
-    ids = jnp.clip(ids, 0, tensor.shape[1] - 1)
+    ids = jnp.clip(ids.astype(jnp.int32), 0, tensor.shape[1] - 1)
     if (numbers := tensor.block_format.values) is not None:
         return numbers({name: part[index][ids] for name, part in tensor.named_parts().items()})
     lanes = tensor.parts[0].shape[-1]

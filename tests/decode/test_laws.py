@@ -171,7 +171,7 @@ def test_fork_into_several_slots(story_model, ids):
     for i in range(3):
         alone, _ = jit_step(story_model.params, fork(session.state), tokens[i : i + 1], config=story_model.config)
         np.testing.assert_allclose(together[i], alone[0], **CLOSE)
-    with pytest.raises(ValueError, match="slots must be from 0 to 0"):
+    with pytest.raises(ValueError, match="slots must be whole numbers from 0 to 0"):
         fork(session.state, [1])
 
 
