@@ -310,6 +310,9 @@ class Model:
         ids = [self.encode(p) for p in read_prompts(prompts)[0]]
         if not ids:
             raise ValueError("there is no prompt to read")
+        return self._prefill(ids, kept)
+
+    def _prefill(self, ids: Sequence[Sequence[int]], kept: Session | None) -> Session:
         sizes = {"n_ctx": self.n_ctx, "n_batch": self.n_batch, "cache_type": self.cache_type}
         return prefill_prompts(self.params, ids, config=self.config, programs=self.programs, kept=kept, **sizes)
 
@@ -323,12 +326,12 @@ class Model:
         kept: Kept | None = None,
         begun: bytes = b"",
     ) -> Iterator[tuple[int, Piece]]:
-        if isinstance(n_predict, bool) or not isinstance(n_predict, (int, np.integer)) or n_predict == 0 or n_predict < -1:
+        if not _is_whole(n_predict) or n_predict == 0 or n_predict < -1:
             raise ValueError(f"n_predict (max_tokens) must be a positive whole number, or -1 for no limit, not {n_predict!r}")
         ids = [self.encode(p) for p in prompts]
         rest = dict(options)
         n_probs, after = rest.pop("n_probs", 0) or 0, rest.pop("post_sampling_probs", False)
-        if isinstance(n_probs, bool) or not isinstance(n_probs, (int, np.integer)) or n_probs < 0:
+        if not _is_whole(n_probs) or n_probs < 0:
             raise ValueError(f"n_probs must be a whole number of at least 0, not {n_probs!r}")
         preserved = texts_of("preserved_tokens", rest.pop("preserved_tokens", None))
         stops = texts_of("stop", stop)
@@ -342,7 +345,7 @@ class Model:
         running = self.grammars.start(wanted, [begun] * len(prompts)) if any(g is not None for g in wanted) else None
         with self.programs.turn():  # of two that ask at the same time, one gets it
             before = None if kept is None else kept.take()
-        session = self.prefill(ids, kept=before)
+        session = self._prefill(ids, before)
         visible = frozenset(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
         writers = [_Writer(self.tokenizer, stops, visible, int(n_probs)) for _ in prompts]
         limits = [min(int(n_predict), 2**31 - 1) if n_predict > 0 else 2**31 - 1] * len(prompts)
@@ -374,6 +377,10 @@ class Model:
             raise
         if kept is not None:
             kept.session = session
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 @dataclass

@@ -219,10 +219,18 @@ def _check_shapes(logits: jax.Array, p: Sampling, history: History, positions: j
     if logits.ndim != 2 or 0 in logits.shape or not jnp.issubdtype(logits.dtype, jnp.floating):
         raise ValueError(f"logits are {logits.dtype}{list(logits.shape)}, expected f32[B, V]")
     slots, size = logits.shape
-    expected = {"positions": (positions, (slots,)), "words.end": (words.end, (size,)), "history.counts": (history.counts, (slots, size))}
-    expected |= {f"history.{name}": (getattr(history, name), (slots, history.tokens.shape[-1])) for name in ("tokens", "matches")}
-    expected |= {"history.length": (history.length, (slots,)), "temperature": (p.temperature, (slots,)), "bias": (p.bias, p.bias_tokens.shape)}
-    expected |= {"bias_tokens": (p.bias_tokens, (slots, p.bias_tokens.shape[-1]))}
+    room, biased = history.tokens.shape[-1], p.bias_tokens.shape[-1]
+    expected = {
+        "positions": (positions, (slots,)),
+        "words.end": (words.end, (size,)),
+        "temperature": (p.temperature, (slots,)),
+        "bias_tokens": (p.bias_tokens, (slots, biased)),
+        "bias": (p.bias, (slots, biased)),
+        "history.counts": (history.counts, (slots, size)),
+        "history.tokens": (history.tokens, (slots, room)),
+        "history.matches": (history.matches, (slots, room)),
+        "history.length": (history.length, (slots,)),
+    }
     if constraint is not None:
         expected |= {"constraint.state": (constraint.state, (slots,)), "constraint.mask": (constraint.mask, (slots, -(-size // 32)))}
     for name, (array, shape) in expected.items():

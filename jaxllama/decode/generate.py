@@ -191,6 +191,8 @@ def stream_tokens(
 
 def _without(run: Run, ended: Collection[int]) -> Run:
     """The run with these slots stopped."""
+    if not ended:
+        return run
     reasons = np.array(run.reason)
     over = [slot for slot in ended if reasons[slot] == Stop.RUNNING]
     if not over:

@@ -30,8 +30,8 @@ def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
     Args:
         slots: ids of the slots to copy, in this order and with repetitions; all slots by default. `fork(state, [0, 0, 0])` makes three continuations of slot 0.
     """
-    chosen = range(state.slots) if slots is None else [int(s) if np.asarray(s).dtype.kind in "iu" else -1 for s in slots]
-    if any(not 0 <= s < state.slots for s in chosen) or len(chosen) == 0:
+    chosen = np.arange(state.slots) if slots is None else np.asarray(slots)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not chosen.size or (chosen < 0).any() or (chosen >= state.slots).any():
         raise ValueError(f"slots must be whole numbers from 0 to {state.slots - 1}, not {slots}")
     index = jnp.asarray(chosen, jnp.int32)
     return replace(state, positions=state.positions[index], keys=jnp.take(state.keys, index, axis=1), values=jnp.take(state.values, index, axis=1))

@@ -69,8 +69,9 @@ def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cach
     capacity = -(-(n_ctx + max(padding, 1)) // BLOCK) * BLOCK
     shape = (config.n_layer, slots, config.n_head_kv, capacity, config.head_size)
     dtype = CACHE_TYPES[cache_type]
-    nbytes, available = 2 * math.prod(shape) * jnp.dtype(dtype).itemsize, available_memory()
-    if jax.default_backend() == "cpu" and available is not None and nbytes > available:  # Linux would promise the memory, and end the process when it is used
+    nbytes = 2 * math.prod(shape) * jnp.dtype(dtype).itemsize
+    available = available_memory() if jax.default_backend() == "cpu" else None  # an accelerator refuses by itself
+    if available is not None and nbytes > available:  # Linux would promise the memory, and end the process when it is used
         raise MemoryError(
             f"the KV cache of {slots} slots with {capacity} positions takes {nbytes / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free; lower n_ctx"
         )

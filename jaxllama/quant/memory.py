@@ -37,9 +37,8 @@ _PAGE = max(mmap.ALLOCATIONGRANULARITY, 4096)
 _PIECE = 2**20  # bytes packed at a time
 _SUFFIX, _PARTIAL = ".packed", ".partial"
 _ABANDONED = 600  # seconds without a write after which a partial file belongs to nobody
-_RENAMES = (
-    os.name != "nt"
-)  # whether mapped files can be renamed; if not, a file has its name from the start, and the header, written last, says that it is whole
+# Whether mapped files can be renamed; if not, a file has its name from the start, and the header, written last, says that it is whole.
+_RENAMES = os.name != "nt"
 
 Shape = tuple[int, int, int]
 

@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from . import layout
 from .block import BlockFormat
-from .blocks import FORMATS
+from .blocks import FORMATS, format_named
 from .memory import Memory
 
 
@@ -44,9 +44,7 @@ class QTensor:
         Raises:
             ValueError: they do not fit.
         """
-        format_ = FORMATS.get(self.format)
-        if format_ is None:
-            raise ValueError(f"no block format '{self.format}'; there are {', '.join(FORMATS)}")
+        format_ = format_named(self.format)
         if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[2] % format_.type.weights:
             raise ValueError(f"a QTensor of {self.format} has a shape (stack, rows, columns), columns in blocks of {format_.type.weights}, not {self.shape}")
         expected = [(layout.device_shape(format_, part, *self.shape), layout.host_dtype(part)) for part in format_.parts]
@@ -105,14 +103,13 @@ def from_blocks(
     Raises:
         ValueError: the format is unknown, or the bytes are no whole number of blocks, or matrices of one stack have different shapes.
     """
-    if format not in FORMATS:
-        raise ValueError(f"there is no block format '{format}'; there are {', '.join(FORMATS)}")
+    format_ = format_named(format)
     if isinstance(blocks, np.ndarray):
         blocks = blocks[None] if blocks.ndim == 2 else blocks
         stack = blocks.shape[0]
     if stack is None:
         raise ValueError("from_blocks needs `stack`, the number of matrices, when the blocks come one after the other")
-    format_, rest = FORMATS[format], iter(blocks)
+    rest = iter(blocks)
     first = next(rest, None)
     if first is None:
         raise ValueError(f"expected {stack} matrices, found 0")

@@ -15,7 +15,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jaxllama.environment import thread_count
 
 from .block import Array, BlockFormat
-from .blocks import FORMATS
+from .blocks import FORMATS, format_named
 
 FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16, "F64": "<f8"}
 _INNER = 2**15  # weights that are worked on at a time, so that they stay in the cache while many scales are tried
@@ -42,9 +42,7 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
         ValueError: unknown format, rows that are no whole number of blocks, numbers that are not finite or larger than the format holds, an importance that
             is negative, not finite or of another shape.
     """
-    if format not in FORMATS:
-        raise ValueError(f"there is no block format '{format}'; there are {', '.join(FORMATS)}")
-    format_ = FORMATS[format]
+    format_ = format_named(format)
     x = np.asarray(x)
     x = x.astype(np.float32) if x.dtype.kind in "biu" else x
     if x.ndim == 0 or x.shape[-1] % format_.type.weights:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxllama
+from jaxllama import api
 from jaxllama.decode import Programs, generate, make_sampling
 from jaxllama.decode.programs import MOST_OWN
 
@@ -22,16 +23,16 @@ def test_a_kept_session_goes_with_one_prompt(story_model):
 
 
 @pytest.fixture
-def sessions(story_model, monkeypatch):
+def sessions(monkeypatch):
     """The sessions of generations, which are decoded token by token."""
     found = []
-    prefill = story_model.prefill
+    prefill = api.prefill_prompts
 
     def noted(*args, **kwargs):
         found.append(prefill(*args, **kwargs))
         return found[-1]
 
-    monkeypatch.setattr(story_model, "prefill", noted)
+    monkeypatch.setattr(api, "prefill_prompts", noted)
     monkeypatch.setattr(generate, "DISPATCH_SECONDS", 1e-9)
     return found
 

@@ -241,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", help="a folder or file of the package, or FILE:LINE")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th mutant only")
+    parser.add_argument("--lines", action="store_true", help="only delete statements and negate conditions; leave operators and numbers as they are")
     parser.add_argument("--tests", nargs="+", type=Path, metavar="PATH", help="where the tests are; tests/NAME for jaxllama/NAME by default")
     parser.add_argument("--seconds", type=float, default=20, metavar="S", help="run at most so many seconds of tests for a mutant (default 20)")
     options = parser.parse_args()
@@ -258,7 +259,7 @@ def main() -> None:
         short, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
         for number, mutant in enumerate(mutants(ast.parse(text))):
             source = text.splitlines()[mutant.line - 1].strip()
-            if number % options.every or (line and mutant.line != int(line)):
+            if number % options.every or (line and mutant.line != int(line)) or (options.lines and not mutant.of_line):
                 continue
             if {source, f"{source} :: {mutant.change}"} & explained.get(short, {}).keys():
                 run.counts["explained"] += 1

@@ -12,6 +12,7 @@ FLIPS = {
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.Add: ast.Sub, ast.Sub: ast.Add, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
 NEGATING = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot)  # their flip is the negation of the condition
+NEGATIONS = {f"`{old.__name__}` to `{FLIPS[old].__name__}`" for old in NEGATING}
 DELETED = (ast.Expr, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Raise, ast.Continue, ast.Break, ast.Delete, ast.Assert)
 
 
@@ -22,6 +23,7 @@ class Mutant:
         header = statement.body[0].lineno - 1 if isinstance(getattr(statement, "body", None), list) else statement.end_lineno  # type: ignore
         self.lines = range(statement.lineno, max(header or 0, statement.lineno) + 1)
         self.line, self.in_function, self.change, self.apply = node.lineno, in_function, change, apply  # type: ignore
+        self.of_line = change == "deleted" or change.endswith(" negated") or change in NEGATIONS
 
 
 def mutants(tree: ast.Module) -> Iterator[Mutant]:

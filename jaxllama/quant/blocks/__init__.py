@@ -1,5 +1,6 @@
 """One file a format (or a family that shares its arithmetic); `FORMATS` is the table of all."""
 
+from ..block import BlockFormat
 from . import dense, few_bits, fp4, iq1, iq2, iq3, iq4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_k, q6_k, q8_0
 
 FORMATS = {
@@ -13,3 +14,14 @@ FORMATS = {
         *(few_bits.Q1_0, few_bits.Q2_0, few_bits.TQ1_0, few_bits.TQ2_0),
     )
 }
+
+
+def format_named(name: str) -> BlockFormat:
+    """The format of a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"there is no block format '{name}'; there are {', '.join(FORMATS)}")
+    return FORMATS[name]
