@@ -25,7 +25,7 @@ from .models import Config, DecodeState, Params, forward, hidden, init_state, lo
 from .models.parameters import Progress
 from .prompt import Prompt, read_prompt, read_prompts
 from .quant.quantize_file import check_tensor
-from .request import CONSTRAINTS, grammar_for, sampling_for, texts_of
+from .request import CONSTRAINTS, grammar_for, is_whole, sampling_for, texts_of
 from .text import Tokenizer
 from .text.stop import StopFinder
 
@@ -326,12 +326,12 @@ class Model:
         kept: Kept | None = None,
         begun: bytes = b"",
     ) -> Iterator[tuple[int, Piece]]:
-        if not _is_whole(n_predict) or n_predict == 0 or n_predict < -1:
+        if not is_whole(n_predict) or n_predict == 0 or n_predict < -1:
             raise ValueError(f"n_predict (max_tokens) must be a positive whole number, or -1 for no limit, not {n_predict!r}")
         ids = [self.encode(p) for p in prompts]
         rest = dict(options)
         n_probs, after = rest.pop("n_probs", 0) or 0, rest.pop("post_sampling_probs", False)
-        if not _is_whole(n_probs) or n_probs < 0:
+        if not is_whole(n_probs) or n_probs < 0:
             raise ValueError(f"n_probs must be a whole number of at least 0, not {n_probs!r}")
         preserved = texts_of("preserved_tokens", rest.pop("preserved_tokens", None))
         stops = texts_of("stop", stop)
@@ -377,10 +377,6 @@ class Model:
             raise
         if kept is not None:
             kept.session = session
-
-
-def _is_whole(number: Any) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 @dataclass

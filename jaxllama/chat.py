@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .request import CONSTRAINTS, answer_grammar, texts_of
+from .request import CONSTRAINTS, answer_grammar, is_whole, texts_of
 from .text import Tokenizer
 from .text.chat.builtin import BUILTIN
 from .text.chat.messages import MessageError, check_tool_choice, check_tools
@@ -136,6 +136,8 @@ class Chat:
         """
         if reasoning not in ("auto", "on", "off"):
             raise MessageError(f"reasoning: expected 'auto', 'on' or 'off', found {reasoning!r}")
+        if not isinstance(chat_template_kwargs, Mapping | None):
+            raise MessageError(f"chat_template_kwargs: expected an object, found {chat_template_kwargs!r}")
         known = check_tools(tools)
         choice = check_tool_choice(tool_choice, known)
         shown = [] if choice == "none" else known
@@ -171,6 +173,8 @@ def stream_chat(
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
     """Answer messages, piece by piece; see `Model.stream_chat`."""
+    if not is_whole(reasoning_budget) or reasoning_budget < -1:
+        raise MessageError(f"reasoning_budget: expected a number of tokens, 0 for no reasoning or -1 for no limit, found {reasoning_budget!r}")
     reasoning = "off" if reasoning_budget == 0 and reasoning == "auto" else reasoning
     prompt = model.chats.prompt(messages, reasoning=reasoning, **{name: options.pop(name) for name in _PROMPT_OPTIONS & options.keys()})
     ignored = texts_of("schema_ignore", options.get("schema_ignore"))

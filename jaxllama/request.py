@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
+
+import numpy as np
 
 from .decode import Breakers, Sampling, make_breakers, make_sampling
 from .decode.sampling import DEFAULT_BREAKERS, SAMPLERS
@@ -41,10 +43,16 @@ def texts_of(name: str, given: str | Iterable[str] | None) -> list[str]:
     Raises:
         TypeError: they are no texts.
     """
-    found = [given] if isinstance(given, str) else list(given if isinstance(given, Iterable) else () if given is None else [given])
+    alone = isinstance(given, (str, bytes, bytearray)) or not isinstance(given, Iterable)
+    found: list[Any] = [] if given is None else [given] if alone else list(given)
     if strange := [text for text in found if not isinstance(text, str)]:
         raise TypeError(f"{name}: expected a text or several, found {strange[0]!r}")
     return found
+
+
+def is_whole(number: Any) -> TypeGuard[int]:
+    """Whether a request's number is a whole one; true and false are none."""
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def recommended(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,11 +21,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+import jaxllama
+
+# isort: split
+# jaxllama came first, so that its XLA flags count.
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
-
-import jaxllama  # before jax, so that its XLA flags count
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -51,6 +53,12 @@ def shared_data() -> Path:
 def story_model() -> jaxllama.Model:
     """The model in the package, computed in float32 throughout."""
     return jaxllama.load(n_ctx=256, exact=True)
+
+
+@pytest.fixture(scope="session")
+def default_model() -> jaxllama.Model:
+    """The model in the package as users load it, in a small context."""
+    return jaxllama.load(n_ctx=512)
 
 
 _LINUX = sys.platform.startswith("linux")

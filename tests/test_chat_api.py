@@ -24,8 +24,8 @@ USER = [{"role": "user", "content": "Once upon a time"}]
 
 
 @pytest.fixture(scope="module")
-def model():
-    return jaxllama.load(n_ctx=512)
+def model(default_model):
+    return default_model
 
 
 def test_an_answer_in_openais_shape(model):
@@ -63,6 +63,10 @@ def test_bad_requests_say_where(model):
         model.chat([*USER, {"role": "user"}])
     with pytest.raises(MessageError, match="reasoning: expected"):
         model.chat(USER, reasoning="maybe")
+    with pytest.raises(MessageError, match="reasoning_budget: expected a number of tokens, 0 for no reasoning or -1 for no limit, found -5"):
+        model.chat(USER, reasoning_budget=-5)
+    with pytest.raises(MessageError, match="chat_template_kwargs: expected an object, found 5"):
+        model.chat(USER, chat_template_kwargs=5)
     with pytest.raises(MessageError, match="reasoning_format: expected"):
         model.chat(USER, reasoning_format="loud")
     with pytest.raises(TypeError):
@@ -231,7 +235,7 @@ def test_embeddings(model):
 
 @pytest.fixture(scope="module")
 def llama():
-    return Llama(jaxllama.embedded_model(), n_ctx=256, n_gpu_layers=-1, verbose=False, seed=3)
+    return Llama(jaxllama.embedded_model(), n_ctx=512, n_gpu_layers=-1, verbose=False, seed=3)
 
 
 def test_completions(llama):
@@ -260,7 +264,7 @@ def test_chats_and_embeddings(llama):
 def test_tokens(llama):
     ids = llama.tokenize(b"a dog", add_bos=False)
     assert llama.detokenize(ids) == b"a dog"
-    assert llama.n_ctx() == 256
+    assert llama.n_ctx() == 512
     assert llama.n_vocab() == len(llama.model.tokenizer)
     assert llama.token_eos() == llama.model.tokenizer.eos
     with pytest.raises(TypeError, match="does not take n_gpus"):
@@ -289,10 +293,10 @@ def test_chat_when_piped(monkeypatch, capsys, tmp_path):
 
 
 def test_chat_for_one_turn(monkeypatch, capsys):
-    assert main(["chat", "-st", "-p", "Once upon a time", "-n", "5", "--temp", "0", "-c", "256"]) == 0
+    assert main(["chat", "-st", "-p", "Once upon a time", "-n", "5", "--temp", "0", "-c", "512"]) == 0
     assert capsys.readouterr().out.strip()
     say(monkeypatch, "")
-    assert main(["chat", "-n", "5", "-c", "256"]) == 0
+    assert main(["chat", "-n", "5", "-c", "512"]) == 0
     assert main(["chat", "-st", "-p", "x", "--chat-template", "{{ raise_exception('not me') }}"]) == 1
     assert "not me" in capsys.readouterr().err
     assert main(["chat", "-st", "-p", "x", "--chat-template-kwargs", "[1"]) == 1
@@ -332,7 +336,7 @@ def test_a_file_without_a_template_is_told_once(monkeypatch, capsys):
     assert main(["apply-template", "-p", "Hi", "--chat-template", "llama3"]) == 0
     assert "no chat template" not in capsys.readouterr().err
     say(monkeypatch, "")
-    assert main(["chat", "-c", "256", "--no-compile-cache"]) == 0
+    assert main(["chat", "-c", "512", "--no-compile-cache"]) == 0
     assert capsys.readouterr().err.count("warning: the file has no chat template") == 1
 
 

@@ -73,7 +73,7 @@ def test_a_run_goes_on_without_any_cache(monkeypatch, caplog, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/x")
     monkeypatch.setenv("HOME", "/nonexistent")
     with caplog.at_level(logging.WARNING):
-        assert main(["run", "-n", "1", "-c", "256", "--temp", "0"]) == 0
+        assert main(["run", "-n", "1", "-c", "512", "--temp", "0"]) == 0
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert capsys.readouterr().out.startswith("Once upon a time")
 

@@ -38,8 +38,8 @@ NO_PROMPTS = [
 
 
 @pytest.fixture(scope="module")
-def model():
-    return jaxllama.load(n_ctx=64)
+def model(default_model):
+    return default_model
 
 
 def named(given: object) -> str:
@@ -119,6 +119,8 @@ def test_one_text_is_not_a_list_of_its_characters(model):
     np.testing.assert_array_equal(sampling["fox"].breakers, model.sampling(1, dry_multiplier=1.0, dry_sequence_breakers=["fox"]).breakers)
     lazy = {"grammar": 'root ::= "ab"', "grammar_lazy": True}
     assert model.grammar(grammar_triggers="ab", **lazy) is model.grammar(grammar_triggers=["ab"], **lazy)
+    with pytest.raises(TypeError, match=r"stop: expected a text or several, found b'x'"):
+        model.generate("x", stop=b"x")
     for bad in ({"stop": [1]}, {"stop": 5}, {"preserved_tokens": b"x"}, {"dry_multiplier": 1.0, "dry_sequence_breakers": [b"x"]}):
         with pytest.raises(TypeError, match="expected a text or several"):
             model.generate("x", **bad)

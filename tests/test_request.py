@@ -15,8 +15,8 @@ from jaxllama.request import bias_of, grammar_for, recommended, sampling_for
 
 
 @pytest.fixture(scope="module")
-def model():
-    return jaxllama.load(n_ctx=256)
+def model(default_model):
+    return default_model
 
 
 def test_biases(model):
@@ -123,7 +123,7 @@ def test_tokens_in_grammars(model):
 
 
 def test_llama_cpp_pythons_names():
-    llama = Llama(jaxllama.embedded_model(), n_ctx=256, seed=1)
+    llama = Llama(jaxllama.embedded_model(), n_ctx=512, seed=1)
     made = llama("Once", max_tokens=8, grammar=LlamaGrammar.from_string('root ::= "yes" | "no"'), logprobs=2, repeat_penalty=1.1, mirostat_mode=0)
     assert made["choices"][0]["text"] in ("yes", "no")
     assert len(made["choices"][0]["logprobs"]["top_logprobs"][0]) <= 2

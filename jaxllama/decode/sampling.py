@@ -181,7 +181,7 @@ def make_sampling(
         if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != slots):
             raise ValueError(f"{name} has shape {array.shape}, expected one value or {slots}")
         if array.dtype.kind not in "bifu" or (array.dtype.kind == "f" and (not np.isfinite(array).all() or (dtype is np.int32 and (array % 1).any()))):
-            raise ValueError(f"{name} must be {'a whole number' if dtype is np.int32 else 'finite'}, not {value}")
+            raise ValueError(f"{name} must be {'a whole number' if dtype is np.int32 else 'a finite number'}, not {value!r}")
         return jnp.asarray(np.broadcast_to(array, slots).astype(dtype))
 
     values = {name: spread(name, parameters.get(name, default), np.float32) for name, default in FLOATS.items()}

@@ -24,7 +24,7 @@ from jaxllama.environment import available_memory
 from jaxllama.formats.importance import Entry, ImportanceMatrix, write_importance
 from jaxllama.hub import choose_file, download, embedded_model, find_model
 
-FAST = ["--no-compile-cache", "--temp", "0", "-c", "256"]  # the sizes of `story_model` and of most tests, so programs are compiled once
+FAST = ["--no-compile-cache", "--temp", "0", "-c", "512"]  # the sizes of `default_model`, so programs are compiled once
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_prompt_options(tmp_path, capsys):
 def test_the_same_seed_tells_the_same_story(capsys):
     texts = []
     for seed in ("7", "7", "8"):
-        main(["run", "-n", "20", "-s", seed, "--temp", "1", "--no-compile-cache", "-c", "256"])
+        main(["run", "-n", "20", "-s", seed, "--temp", "1", "--no-compile-cache", "-c", "512"])
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1] != texts[2]
 

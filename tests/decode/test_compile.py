@@ -16,7 +16,7 @@ from jaxllama.models import init_state
 
 
 def test_programs_are_as_many_as_buckets():
-    model = jaxllama.load(n_ctx=256)
+    model = jaxllama.load(n_ctx=512)
     for length in (1, 2, 8):
         model.generate([5] * length, n_predict=40, temperature=length / 10, top_k=length, seed=length)
     assert model.programs.count == 3  # one prefill bucket, the first token, the loop
@@ -49,7 +49,7 @@ def test_buckets():
 
 def arguments(model, slots=2, cache_type="f32"):
     """In the shapes of `model.generate`, so that what is compiled for it is compiled once."""
-    state = init_state(model.config, slots, n_ctx=256, padding=512, cache_type=cache_type)
+    state = init_state(model.config, slots, n_ctx=512, padding=512, cache_type=cache_type)
     sampling = make_sampling(slots)
     history = start_history([[1]] * slots, sampling, n_vocab=model.config.n_vocab, room=257)
     run = begin(jnp.zeros((slots, model.config.n_vocab)), history, jnp.full(slots, 10))
@@ -79,7 +79,7 @@ def test_no_callback_and_no_captured_weights(story_model):
 
 def test_the_loop_makes_no_full_precision_weights():
     """Temporaries of the decode program stay far below the weights in float32."""
-    model = jaxllama.load(n_ctx=256)
+    model = jaxllama.load(n_ctx=512)
     compiled = jit_decode_loop.lower(*arguments(model, slots=1, cache_type="f16"), config=model.config).compile()
     weights = sum(t.size for t in model.file.tensors.values())
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * weights / 4

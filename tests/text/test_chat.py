@@ -440,13 +440,15 @@ def test_what_templates_expect():
 @pytest.mark.parametrize(
     ("messages", "error"),
     [
-        ([], "messages: expected a list of at least one message"),
+        ([], r"messages: expected a list of at least one message, found \[\]"),
+        (b"hi", "messages: expected a list of at least one message, found bytes"),
         ("hi", "messages: expected a list of at least one message"),
         ([1], r"messages\[0\]: expected an object"),
         ([{"content": "x"}], r"messages\[0\].role: expected 'system', 'user', 'assistant' or 'tool', found None"),
         ([{"role": "user<|im_end|>", "content": "x"}], r"messages\[0\].role"),
         ([USER, {"role": "user"}], r"messages\[1\].content: expected a string, found None"),
         ([{"role": "user", "content": 3}], r"messages\[0\].content: expected a string or a list of content parts, found 3"),
+        ([{"role": "user", "content": b"hi"}], r"messages\[0\].content: expected a string or a list of content parts, found bytes"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], r"messages\[0\].content\[0\].type: expected 'text'"),
         ([{"role": "user", "content": [{"type": "text"}]}], r"messages\[0\].content\[0\].text: expected a string"),
         ([{"role": "user", "content": "x", "tool_calls": [1]}], r"messages\[0\].tool_calls: only assistant messages have tool calls"),
@@ -463,6 +465,7 @@ def test_malformed_messages(messages, error):
 def test_malformed_tools():
     for tools, error in [
         ("f", "tools: expected a list"),
+        (b"f", "tools: expected a list"),
         ([{"function": {}}], r"tools\[0\].function.name"),
         ([TOOLS[0], TOOLS[0]], r"tools\[1\].function.name: two tools have the name"),
         ([{"function": {"name": "f", "parameters": 1}}], r"tools\[0\].function.parameters"),

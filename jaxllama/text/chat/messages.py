@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 Message = dict[str, Any]
 _ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,63}")
@@ -17,14 +17,19 @@ class MessageError(ValueError):
 
 
 def _fail(where: str, expected: str, found: object) -> MessageError:
-    shown = repr(found) if isinstance(found, (str, int, float, bool, type(None))) else type(found).__name__
+    empty = isinstance(found, Sequence) and not found
+    shown = repr(found) if empty or isinstance(found, (str, int, float, bool, type(None))) else type(found).__name__
     return MessageError(f"{where}: expected {expected}, found {shown[:80]}")
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
 def _content(value: Any, where: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    if not isinstance(value, Sequence):
+    if not _is_list(value):
         raise _fail(where, "a string or a list of content parts", value)
     texts = []
     for number, part in enumerate(value):
@@ -43,7 +48,7 @@ def _content(value: Any, where: str) -> str | None:
 
 
 def _calls(value: Any, where: str) -> list[dict[str, Any]]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not _is_list(value):
         raise _fail(where, "a list of tool calls", value)
     found = []
     for number, call in enumerate(value):
@@ -73,7 +78,7 @@ def check_messages(messages: Any) -> list[Message]:
     Raises:
         MessageError: something is missing or of the wrong kind.
     """
-    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+    if not _is_list(messages) or not messages:
         raise _fail("messages", "a list of at least one message", messages)
     found: list[Message] = []
     for number, message in enumerate(messages):
@@ -107,7 +112,7 @@ def check_tools(tools: Any) -> list[dict[str, Any]]:
     """
     if tools is None:
         return []
-    if not isinstance(tools, Sequence) or isinstance(tools, str):
+    if not _is_list(tools):
         raise _fail("tools", "a list of tools", tools)
     found, names = [], set()
     for number, tool in enumerate(tools):
