@@ -19,6 +19,7 @@ from .blocks import FORMATS, format_named
 
 FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16, "F64": "<f8"}
 _INNER = 2**15  # weights that are worked on at a time, so that they stay in the cache while many scales are tried
+_LEAST_SHARE = np.float32(2.0**-40)  # of the importance of a block's most important number
 _OUTER = 32  # pieces of that size in one call: few weights should not be padded to many, and many should not need many calls
 
 
@@ -32,7 +33,8 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
         x: f32, f16 or bf16 [..., columns].
         format: a name in `FORMATS`.
         importance: how much the square of an error counts, f32 that broadcasts to x (usually [columns], an importance matrix's mean squared activations).
-            Dense formats, Q8_0, MXFP4, NVFP4, Q1_0, Q2_0, TQ1_0 and TQ2_0 have no use for it and ignore it, as in llama.cpp.
+            Only its ratios within a block count, and zero counts as 2^-40 of the block's largest. (llama.cpp's quantizers set numbers of zero importance to
+            zero, or to something arbitrary.) Dense formats, Q8_0, MXFP4, NVFP4, Q1_0, Q2_0, TQ1_0 and TQ2_0 ignore it, as in llama.cpp.
         threads: how many pieces to work on at a time; all cores by default.
 
     Returns:
@@ -50,18 +52,32 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
     if importance is not None:
         importance = np.asarray(importance, np.float32)
         try:
-            np.broadcast_shapes(importance.shape, x.shape)
+            np.broadcast_to(importance, x.shape)
         except ValueError:
             raise ValueError(f"importance has shape {importance.shape}, which does not fit numbers of shape {x.shape}") from None
         if not np.isfinite(importance).all() or (importance < 0).any():
             raise ValueError("importance must be finite and not negative")
-        importance = np.ldexp(importance, -np.frexp(importance.max(initial=0.0))[1])  # about one, so that sums of it fit f32; exact: only ratios count
     if format_.dense:
         if format not in FLOATS:
             raise ValueError(f"{format} is an integer type: quantize does not round to it")
         _check(x, format_)
         return np.ascontiguousarray(x.astype(FLOATS[format])).view(np.uint8)
+    if not x.size:
+        return np.empty((*x.shape[:-1], x.shape[-1] // format_.type.weights * format_.type.bytes), np.uint8)
+    if importance is not None:
+        importance = _ratios(importance, x.shape[-1], format_.type.weights)
     return _in_pieces(x, format_, importance, threads or thread_count())
+
+
+def _ratios(importance: np.ndarray, columns: int, weights: int) -> np.ndarray:
+    """The importance f32[..., columns] as shares of the largest one in each block, which is all that counts, about one so that sums fit f32.
+
+    No share is zero: a group of numbers none of which counts would become zeros, or whatever the search met first.
+    """
+    blocks = np.broadcast_to(importance, (*importance.shape[:-1], columns)).reshape(*importance.shape[:-1], -1, weights)
+    largest = blocks.max(-1, keepdims=True)
+    shares = np.ldexp(blocks, -np.frexp(largest)[1])  # exact
+    return np.where(largest > 0, np.maximum(shares, _LEAST_SHARE), np.float32(1)).reshape(*importance.shape[:-1], columns)
 
 
 def _check(x: np.ndarray, format_: BlockFormat, first_row: int = 0) -> None:
@@ -82,7 +98,7 @@ def _in_pieces(x: np.ndarray, format_: BlockFormat, importance: np.ndarray | Non
     blocks = columns // weights
     out = np.empty((len(rows), blocks * format_.type.bytes), np.uint8)
     if importance is not None:
-        importance = np.broadcast_to(importance, x.shape).reshape(-1, columns) if importance.ndim > 1 else np.broadcast_to(importance, rows.shape)
+        importance = np.broadcast_to(importance, x.shape).reshape(-1, columns)
     inner = _INNER // weights
     size = inner if rows.size <= 4 * _INNER else inner * _OUTER
     per_call = max(1, size // blocks)  # rows

@@ -49,6 +49,21 @@ def test_the_users_choices_come_first():
     pure = choose(given("small"), facts("small"), "Q4_K_M", Choices(pure=True))
     assert set(pure.values()) == {"Q4_K", "F32"}
     assert choose(given("small"), facts("small"), "Q4_0", Choices(keep_output=True))["output.weight"] == "F32"
+    for kind, pure in (("F16", False), ("Q4_0", True)):
+        assert choose(given("small"), facts("small"), kind, Choices(output="Q8_0", pure=pure))["output.weight"] == "Q8_0"
+
+
+def test_a_rule_for_the_embeddings_of_each_layer_comes_first():
+    tables = [Given(name, (64, 256), "F32") for name in ("per_layer_token_embd.weight", "token_embd.weight")]
+    for patterns, expected in (((), "F16"), ((("token_embd", "Q5_0"),), "Q5_0")):
+        found = choose(tables, facts("small"), "Q4_0", Choices(token_embedding="F16", patterns=patterns))
+        assert found == {"per_layer_token_embd.weight": expected, "token_embd.weight": "F16"}
+
+
+@pytest.mark.parametrize("name", ["blk.9.ffn_down_exps.weight", "extra.ffn_down_exps.weight"])
+def test_experts_of_no_layer(name):
+    with pytest.raises(ValueError, match=f"tensor '{name}' must name a layer from 0 to 8"):
+        choose([Given(name, (8, 256, 256), "F32")], facts("experts8"), "Q4_K_M")
 
 
 def test_names_of_file_types():

@@ -205,6 +205,19 @@ def test_importance_spares_what_matters(name):
     assert careful < plain
 
 
+@pytest.mark.parametrize("name", telling(PACKED))
+def test_an_importance_of_zero_is_a_small_one(name):
+    """Numbers that do not count are rounded all the same, as well as their neighbours let them: evenly where none of a block counts."""
+    x = random_rows(4, 0.02, "normal")
+    even, group = np.ones(COLUMNS, np.float32), slice(64, 96)
+    expected = quantize(x, name, even)
+    np.testing.assert_array_equal(quantize(x, name, 0 * even), expected)
+    np.testing.assert_array_equal(quantize(x, name, np.where(np.arange(COLUMNS) < 256, 0, even)), expected)
+    even[group] = 0
+    before, after = (((numbers_of(blocks, name) - x)[:, group] ** 2).sum() for blocks in (expected, quantize(x, name, even)))
+    assert after < 1.6 * before
+
+
 def shape_of_rows(seed: int, kind: str) -> np.ndarray:
     """f32[ROWS, COLUMNS], the largest magnitude of which is 1."""
     rng = np.random.default_rng(seed)
@@ -268,6 +281,11 @@ def test_whole_numbers():
     np.testing.assert_array_equal(quantize(x, "Q4_0"), quantize(x.astype(np.float32), "Q4_0"))
 
 
+def test_no_numbers():
+    for name, shape, expected in (("Q4_0", (0, 64), (0, 36)), ("Q4_K", (3, 0), (3, 0)), ("F16", (2, 0, 4), (2, 0, 8))):
+        assert quantize(np.zeros(shape, np.float32), name, np.ones(shape, np.float32)).shape == expected
+
+
 def test_errors():
     x = np.ones((3, 512), np.float32)
     with pytest.raises(ValueError, match="no block format 'Q9'"):
@@ -282,6 +300,6 @@ def test_errors():
         for name in ("Q4_0", "Q4_K", "F16"):
             with pytest.raises(ValueError, match=f"number 7 of row 2 is {word}"):
                 quantize(broken, name)
-    for weight in (np.ones(511, np.float32), -np.ones(512, np.float32), np.full(512, np.nan, np.float32)):
+    for weight in (np.ones(511, np.float32), np.ones((2, 1, 512), np.float32), -np.ones(512, np.float32), np.full(512, np.nan, np.float32)):
         with pytest.raises(ValueError, match="importance"):
             quantize(x, "Q4_K", weight)

@@ -33,6 +33,31 @@ MODELS = {
     "columns96": ("llama", 5, 4, 4, 0, 96, True),
     "columns100": ("llama", 3, 4, 4, 0, 100, False),
     "falcon": ("falcon", 32, 8, 8, 0, 256, True),
+    "glm5-next": ("glm5-next", 9, 8, 4, 4, 256, True),
+    "bailingmoe3": ("bailingmoe3", 9, 8, 4, 4, 256, True),
+}
+# What llama.cpp demands of the metadata of some architectures, and tensors that its rules tell apart.
+_MLA = {"attention.key_length_mla": 64, "attention.value_length_mla": 64, "attention.kv_lora_rank": 64, "ssm.conv_kernel": 4, "kda.head_dim": 64}
+_MOE = {"expert_feed_forward_length": 64, "expert_shared_count": 1}
+KEYS: dict[str, dict[str, int | float]] = {
+    "glm5-next": _MLA
+    | _MOE
+    | {"attention.q_lora_rank": 64, "hyper_connection.count": 4, "hyper_connection.sinkhorn_iterations": 4, "hyper_connection.epsilon": 1.0}
+    | {f"attention.indexer.{key}": 4 for key in ("head_count", "key_length", "top_k", "kpool")},
+    "bailingmoe3": _MLA | _MOE | {"kda.gate_lower_bound": -1.0, "leading_dense_block_count": 1, "expert_gating_func": 2},
+}
+SHARED = {"ffn_up_shexp.weight": (64, 256), "ffn_gate_shexp.weight": (64, 256), "ffn_down_shexp.weight": (256, 64)}
+SPECIAL = {
+    "rope_freqs.weight": (256,),
+    "position_embd.weight": (64, 256),
+    "blk.0.ssm_a": (4, 256),
+    "blk.0.ssm_beta.weight": (4, 256),
+    "blk.1.attn_q_a.weight": (64, 256),
+    "blk.1.attn_q_b.weight": (256, 256),
+    "blk.1.attn_k_b.weight": (4, 64, 256),
+    "blk.1.indexer.proj.weight": (4, 256),
+    "blk.2.hc_attn_fn.weight": (4, 256),
+    "blk.8.nextn.eh_proj.weight": (256, 512),
 }
 WITH_IMPORTANCE = ("Q4_0", "Q5_0", "IQ3_XXS", "IQ4_NL", "IQ4_XS", "Q4_K_M", "IQ2_S")
 LETTERS = "".join(chr(c) for c in range(48, 123))
@@ -57,11 +82,13 @@ def tensors(model: str) -> dict[str, tuple[int, ...]]:
             found[at + "ffn_gate_inp.weight"] = (experts, width)
             found |= {at + f"ffn_{role}_exps.weight": (experts, ff, width) for role in ("gate", "up")}
             found[at + "ffn_down_exps.weight"] = (experts, width, ff)
+            if architecture in KEYS:
+                found |= {at + name: shape for name, shape in SHARED.items()}
         else:
             if architecture != "falcon":
                 found |= {at + "ffn_norm.weight": (width,), at + "ffn_gate.weight": (ff, width)}
             found |= {at + "ffn_up.weight": (ff, width), at + "ffn_down.weight": (width, ff)}
-    return found
+    return found | (SPECIAL if architecture in KEYS else {})
 
 
 def write(model: str, path: Path) -> None:
@@ -79,6 +106,8 @@ def write(model: str, path: Path) -> None:
     if experts:
         writer.add_expert_count(experts)
         writer.add_expert_used_count(2)
+    for key, value in KEYS.get(architecture, {}).items():
+        (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(f"{architecture}.{key}", value)
     for name, shape in tensors(model).items():
         writer.add_tensor(name, np.zeros(shape, np.float32))
     writer.write_header_to_file()
