@@ -19,7 +19,8 @@ import pytest
 
 import jaxllama
 from jaxllama.models import load_packed, load_params, parameters, read_config
-from jaxllama.quant import memory
+from jaxllama.quant import FORMATS, memory
+from jaxllama.quant.layout import unpack
 
 
 @pytest.fixture
@@ -52,11 +53,13 @@ def test_mapped_weights_are_the_packed_ones(file, folder):
     settle()
     (kept,) = folder.iterdir()
     before = kept.stat().st_ino
+    os.utime(kept, (1000, 1000))
     seen = []
     same(load_packed(file, config, "mmap", lambda done, total: seen.append(done / total)), expected)
     settle()
     (kept,) = folder.iterdir()
     assert kept.stat().st_ino == before
+    assert kept.stat().st_mtime > 1000  # used again: those that were not make room first
     assert seen[-1] == 1
 
 
@@ -102,7 +105,7 @@ def test_a_changed_model_has_another_file(folder, tmp_path):
     assert memory.packed_path(folder, [model]) not in (changed, rewritten)
 
 
-def test_old_files_make_room(tmp_path):
+def test_old_files_make_room(tmp_path, monkeypatch):
     for age, name in enumerate(("c", "b", "a")):
         path = tmp_path / f"{name}.packed"
         path.write_bytes(bytes(100))
@@ -119,6 +122,49 @@ def test_old_files_make_room(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.packed", "growing.partial"]
     with pytest.raises(OSError, match=r"the weights need .* JAXLLAMA_PACKED_GB allows"):
         memory.make_room(tmp_path, 400, 350)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=149))
+    with pytest.raises(OSError, match=r"the disk has 0.0 GB left, the weights need"):
+        memory.make_room(tmp_path, 100, 350)
+
+
+def test_files_that_come_and_go_while_room_is_made(tmp_path, monkeypatch, caplog):
+    (tmp_path / "gone.packed").symlink_to(tmp_path / "nothing")  # listed, and no longer there when it is looked at
+    memory.make_room(tmp_path, 100, 350)
+    for age, name in enumerate(("c", "b", "a")):
+        path = tmp_path / f"{name}.packed"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1000 - age, 1000 - age))
+    unlink = Path.unlink
+
+    def held(path, **options):
+        if path.name == "a.packed":
+            raise PermissionError(32, "The process cannot access the file because it is being used by another process")
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    with caplog.at_level(logging.INFO):
+        memory.make_room(tmp_path, 100, 350)
+    assert sorted(p.name for p in tmp_path.glob("?.packed")) == ["a.packed", "c.packed"]
+    assert "a.packed stays for now" in caplog.text
+
+
+@pytest.mark.parametrize("failing", [None, "fsync", "replace"])
+def test_a_file_has_its_name_when_it_is_whole(tmp_path, monkeypatch, caplog, failing):
+    if failing:
+        monkeypatch.setattr(os, failing, full)
+    path, blocks = tmp_path / "new.packed", np.arange(17 * 34, dtype=np.uint8).reshape(17, 34)
+    packed = memory.PackedFile(path, size=1, limit=1)
+    arrays = packed.fill(FORMATS["Q8_0"], (1, 17, 32), [blocks], "<")
+    np.testing.assert_array_equal(unpack(arrays, FORMATS["Q8_0"], 17)[0], blocks)
+    assert not path.exists()
+    with caplog.at_level(logging.WARNING):
+        packed.close()
+        settle()
+    assert packed._file.closed
+    assert [p.name for p in tmp_path.iterdir()] == ([] if failing else ["new.packed"])
+    assert ("the copy of the weights could not be written: " in caplog.text) == bool(failing)
+    if not failing:
+        assert path.stat().st_size % 4096 == 0
 
 
 def test_without_room_the_weights_are_private(file, folder, monkeypatch, caplog):

@@ -133,6 +133,11 @@ def test_errors():
         from_blocks(np.zeros((1, 1, 35), np.uint8), "Q8_0")
     with pytest.raises(ValueError, match="expected 3 matrices, found 2"):
         from_blocks(iter(np.zeros((2, 1, 34), np.uint8)), "Q8_0", stack=3)
+    with pytest.raises(ValueError, match="expected 2 matrices, found more"):
+        from_blocks(iter(np.zeros((3, 1, 34), np.uint8)), "Q8_0", stack=2)
+    for other in (np.zeros((2, 34), np.uint8), np.zeros((1, 34), np.int8)):
+        with pytest.raises(ValueError, match=r"matrix 1 of the stack is .* expected uint8"):
+            from_blocks(iter([np.zeros((1, 34), np.uint8), other]), "Q8_0", stack=2)
 
 
 def test_nvfp4_scales():

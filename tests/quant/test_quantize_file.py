@@ -11,7 +11,7 @@ import pytest
 
 import jaxllama
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, GGUFError, TensorData, ValueType, field_of, open_gguf, write_gguf, write_split
-from jaxllama.formats.importance import Entry, ImportanceMatrix
+from jaxllama.formats.importance import Entry, ImportanceMatrix, write_importance
 from jaxllama.quant import quantize
 from jaxllama.quant.mixtures import Choices, Given, ModelFacts, choose, without_effect
 from jaxllama.quant.quantize_file import check_tensor, numbers, plan_file, quantize_file, write_plan
@@ -29,8 +29,8 @@ SHAPES = {"token_embd.weight": (32, 256), "output_norm.weight": (256,)} | {
 }
 
 
-def make(path, *, dtype=np.float16, broken: str | None = None, split: bool = False):
-    """A file with a llama's tensors; `broken` names one that gets a NaN."""
+def make(path, *, dtype=np.float16, broken: str | None = None, split: bool = False, more: dict | None = None):
+    """A file with a llama's tensors; `broken` names one that gets a NaN, `more` are keys of its metadata."""
     rng = np.random.default_rng(0)
     tensors = []
     for name, shape in SHAPES.items():
@@ -39,7 +39,8 @@ def make(path, *, dtype=np.float16, broken: str | None = None, split: bool = Fal
             x.reshape(-1)[300 % x.size] = np.nan
         kind = {2: "F16", 4: "F32"}[x.dtype.itemsize]
         tensors.append(TensorData(name, shape, TENSOR_TYPE_NAMES[kind], x.view(np.uint8)))
-    fields = [field_of("general.architecture", "llama"), field_of("llama.block_count", 3), field_of("llama.attention.head_count", 4)]
+    keys = {"general.architecture": "llama", "llama.block_count": 3, "llama.attention.head_count": 4} | (more or {})
+    fields = [field_of(key, value) for key, value in keys.items()]
     if split:
         return open_gguf(write_split(path, fields, tensors, max_tensors=7)[0])
     write_gguf(path, fields, tensors)
@@ -71,6 +72,36 @@ def test_every_tensor_is_what_quantize_makes_of_it(tmp_path):
             expected = file.data(step.name)
         np.testing.assert_array_equal(out.data(step.name).reshape(expected.shape), expected)
     assert plan.new_bytes == sum(t.nbytes for t in out.tensors.values())
+    assert plan.old_bytes == sum(t.nbytes for t in file.tensors.values())
+
+
+@pytest.mark.parametrize(
+    ("kv", "expected"),
+    [(None, "Q3_K"), (1, "Q4_K"), (np.asarray([1, 1, 1], np.int32), "Q4_K"), (0, "Q3_K")],
+    ids=["as many", "one", "by layer", "none"],
+)
+def test_the_models_heads_decide(tmp_path, kv, expected):
+    """A value projection that four heads share gets more bits."""
+    file = make(tmp_path / "in.gguf", more={} if kv is None else {"llama.attention.head_count_kv": kv})
+    assert {s.name: s.format for s in plan_file(file, "Q2_K").steps}["blk.0.attn_v.weight"] == expected
+
+
+def test_an_importance_matrix_decides_too(tmp_path):
+    file = make(tmp_path / "in.gguf")
+    for matrix, expected in ((None, "IQ3_S"), (importance(), "IQ3_XXS")):
+        assert {s.name: s.format for s in plan_file(file, "IQ3_XXS", importance=matrix).steps}["blk.0.attn_v.weight"] == expected
+
+
+def test_big_endian_files(tmp_path):
+    x = np.random.default_rng(0).standard_normal((4, 256)).astype(np.float16)
+    for order in "<>":
+        data = x.astype(f"{order}f2").view(np.uint8)
+        tensors = [TensorData("a.weight", x.shape, TENSOR_TYPE_NAMES["F16"], data)]
+        write_gguf(tmp_path / f"{ord(order)}.gguf", [field_of("general.architecture", "llama")], tensors, byte_order=order)
+        file = open_gguf(tmp_path / f"{ord(order)}.gguf")
+        found = numbers(file, file.tensors["a.weight"])
+        np.testing.assert_array_equal(found, x)
+        assert found.dtype == (np.float16 if order == "<" else np.float32)
 
 
 def test_importance_reaches_every_expert(tmp_path):
@@ -99,12 +130,13 @@ def test_layers_left_out(tmp_path):
 
 
 def test_as_many_files_as_before(tmp_path):
-    file = make(tmp_path / "in", split=True)
-    paths = write_plan(file, plan_file(file, "Q5_0"), tmp_path / "out", keep_split=True)
+    file = make(tmp_path / "in", split=True, more={"general.alignment": 64})
+    paths = write_plan(file, plan_file(file, "Q5_0"), str(tmp_path / "out"), keep_split=True)
     assert [p.name for p in paths] == ["out-00001-of-00003.gguf", "out-00002-of-00003.gguf", "out-00003-of-00003.gguf"]
     out = open_gguf(paths[0])
     assert set(out.tensors) == set(file.tensors)
     assert all(out.tensors[n].shard == file.tensors[n].shard for n in SHAPES)
+    assert all({k for k in s.fields if not k.startswith("split.")} == {"general.alignment"} for s in out.shards[1:])
     whole = write_plan(file, plan_file(file, "Q5_0"), tmp_path / "whole.gguf")[0]
     for name in SHAPES:
         np.testing.assert_array_equal(open_gguf(whole).data(name), out.data(name))
@@ -155,6 +187,24 @@ def test_a_number_that_is_too_large_names_its_tensor(tmp_path):
     assert not (tmp_path / "out.gguf").exists()
 
 
+def test_the_plan_says_what_it_does_not_know(tmp_path):
+    file, matrix = make(tmp_path / "in.gguf"), importance()
+    assert plan_file(file, "Q4_0", importance=matrix, overrides=[field_of("llama.block_count", 3)]).notes == []
+    plan = plan_file(file, "Q4_0", importance=importance({**SHAPES, "other.weight": (4, 256)}), overrides=[field_of("llama.blocks", 3)])
+    assert plan.notes == [
+        "the importance matrix has 1 entries for tensors that the model lacks: other.weight",
+        "--override-kv: the file has no 'llama.blocks'; it is added",
+    ]
+
+
+def test_the_importance_matrix_is_a_file(tmp_path):
+    make(tmp_path / "in.gguf")
+    write_importance(importance(), tmp_path / "imatrix.gguf")
+    found = open_gguf(quantize_file(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q4_0", importance=tmp_path / "imatrix.gguf"))
+    assert found.require("quantize.imatrix.file") == str(tmp_path / "imatrix.gguf")
+    assert open_gguf(quantize_file(tmp_path / "in.gguf", tmp_path / "two.gguf", "Q4_0", importance=importance())).require("quantize.imatrix.file") == ""
+
+
 def test_what_has_no_effect_is_a_warning(tmp_path):
     make(tmp_path / "in.gguf")
     with pytest.warns(UserWarning, match="--tensor-type blk.7=Q8_0 has no effect: no tensor has such a name"):
@@ -192,6 +242,8 @@ def test_an_importance_matrix_of_another_model(tmp_path):
     other = importance({**SHAPES, "blk.0.ffn_up.weight": (512, 128)})
     with pytest.raises(GGUFError, match=r"importance of 'blk.0.ffn_up.weight': expected 256 values \(1 x 256\), found 128: .*another model"):
         plan_file(file, "Q4_0", importance=other)
+    embeddings = importance({**SHAPES, "token_embd.weight": (32, 128)})  # which llama.cpp tells nothing of
+    assert plan_file(file, "Q4_0", importance=embeddings).missing == ["token_embd.weight"]
     plan = plan_file(file, "IQ2_XS", importance=ImportanceMatrix())
     assert len(plan.missing) == sum(s.changes for s in plan.steps)
     assert "blk.0.ffn_up.weight" in plan.needs_importance
@@ -199,10 +251,14 @@ def test_an_importance_matrix_of_another_model(tmp_path):
 
 def test_a_format_that_does_not_fit(tmp_path):
     write_gguf(
-        tmp_path / "in.gguf", [field_of("general.architecture", "llama")], [TensorData("a.weight", (4, 48), TENSOR_TYPE_NAMES["F32"], np.zeros(768, np.uint8))]
+        tmp_path / "in.gguf",
+        [field_of("general.architecture", "llama")],
+        [TensorData("output.weight", (4, 48), TENSOR_TYPE_NAMES["F32"], np.zeros(768, np.uint8))],
     )
-    plan = plan_file(open_gguf(tmp_path / "in.gguf"), "Q4_K_M")
-    assert plan.steps[0].format == "F16"
+    file = open_gguf(tmp_path / "in.gguf")
+    assert plan_file(file, "Q4_K_M").steps[0].format == "F16"
+    with pytest.raises(GGUFError, match=r"tensor 'output.weight': expected rows of a multiple of 256 numbers for Q4_K, found 48 columns"):
+        plan_file(file, "Q4_K_M", Choices(output="Q4_K"))
 
 
 def test_the_output_exists_or_does_not_fit(tmp_path, monkeypatch):

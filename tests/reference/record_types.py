@@ -107,7 +107,10 @@ def write(model: str, path: Path) -> None:
         writer.add_expert_count(experts)
         writer.add_expert_used_count(2)
     for key, value in KEYS.get(architecture, {}).items():
-        (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(f"{architecture}.{key}", value)
+        if isinstance(value, int):
+            writer.add_uint32(f"{architecture}.{key}", value)
+        else:
+            writer.add_float32(f"{architecture}.{key}", value)
     for name, shape in tensors(model).items():
         writer.add_tensor(name, np.zeros(shape, np.float32))
     writer.write_header_to_file()
