@@ -64,8 +64,10 @@ class Converter:
             raise SchemaError(f"{path}: the schema is nested too deeply")
         try:
             return self._convert(schema, name, path)
-        except Impossible:
-            raise SchemaError(f"{path}: no value is valid here: the keywords contradict each other") from None
+        except Impossible as error:
+            if error.args:
+                raise
+            raise Impossible(f"{path}: no value is valid here: the keywords contradict each other") from None
         finally:
             self._depth -= 1
 
@@ -171,8 +173,8 @@ class Converter:
             where = f"{path}.{key}[{number}]"
             try:
                 whole = merged(rest, self._followed(option, where), where) if rest else option
-                given.append(self._followed(whole, where))
                 made.append(self.convert(whole, f"{name}-{number}", where))
+                given.append(self._whole(without_annotations(option), where) if isinstance(option := self._followed(whole, where), Mapping) else option)
             except Impossible:
                 continue
         if not made:
@@ -305,9 +307,10 @@ class Converter:
             for key in missing:  # a required member that nothing else is said about
                 rule = self.convert(others, f"{name}-{key}", f"{path}.additionalProperties")
                 pairs[key] = self._rules.add(f"{name}-{key}-kv", f'{self._value(key)} space ":" space {rule}')
-        extra = self._others(patterns, others, list(pairs) + [k for k, v in properties.items() if v is False], name, path)
         fewest, most = _limits(schema, "minProperties", "maxProperties", path)
-        if not pairs and extra and most != 0:
+        names = list(pairs) + [k for k, v in properties.items() if v is False]
+        extra = self._others(patterns, others, names, name, path) if most != 0 else None
+        if not pairs and extra:
             if fewest > 1:  # the same key may come twice, and then counts once
                 self._say("minProperties", path, "requiring more than one unnamed property is not supported in a grammar")
             return self._rules.add(name, f'"{{" space {several(extra, fewest, most)} "}}" space')

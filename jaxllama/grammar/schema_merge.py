@@ -18,8 +18,8 @@ class SchemaError(ValueError):
     """A schema says what a grammar cannot, or is none."""
 
 
-class Impossible(Exception):
-    """Nothing holds under both."""
+class Impossible(SchemaError):
+    """Nothing holds."""
 
 
 def without_annotations(schema: Schema) -> dict[str, Any]:
@@ -45,9 +45,14 @@ def merged(a: Any, b: Any, path: str) -> dict[str, Any] | bool:
         return b
     if b is True or b == {}:
         return a
-    found = without_annotations(a)
-    for key, value in without_annotations(b).items():
-        if key not in found or found[key] == value:
+    for schema in (a, b):
+        if not isinstance(schema, Mapping):
+            raise SchemaError(f"{path}: expected a schema, found {json.dumps(schema)[:100]}")
+    found, more = without_annotations(a), without_annotations(b)
+    if "if" in found and "if" in more:  # each goes with its own consequences
+        found["allOf"] = [*found.get("allOf", ()), {k: more.pop(k) for k in ("if", "then", "else") if k in more}]
+    for key, value in more.items():
+        if key not in found or same(found[key], value):
             found[key] = value
             continue
         mine = found[key]
@@ -71,10 +76,13 @@ def merged(a: Any, b: Any, path: str) -> dict[str, Any] | bool:
             found[key] = _both(mine, value, f"{path}.{key}")
         elif key == "prefixItems" and len(mine) == len(value):
             found[key] = [_both(x, y, f"{path}.{key}") for x, y in zip(mine, value, strict=True)]
-        elif key in ("anyOf", "oneOf", "allOf", "not", "if"):
-            found.setdefault("allOf", [])
-            found["allOf"] = [*found["allOf"], {k: b[k] for k in ("if", "then", "else")} if key == "if" else {key: value}]
-        elif key not in ("then", "else"):
+        elif key in ("anyOf", "oneOf"):  # each of the options together with what the others are about
+            found[key] = [{"allOf": [option, {key: value}]} for option in mine]
+        elif key == "allOf":
+            found[key] = [*mine, *value]
+        elif key == "not":
+            found["allOf"] = [*found.get("allOf", ()), {key: value}]
+        else:
             raise SchemaError(f"{path}.{key}: these two values of the keyword cannot be combined in a grammar: {json.dumps(mine)} and {json.dumps(value)}")
     for one, other in ((a, b), (b, a)):  # what one of them has no property for is an additional one there
         if "properties" in other and "properties" in found:
@@ -82,6 +90,10 @@ def merged(a: Any, b: Any, path: str) -> dict[str, Any] | bool:
             for name in other["properties"]:
                 if name not in one.get("properties", {}) and not any(re.search(p, name) for p in one.get("patternProperties", {})) and rest is not True:
                     found["properties"] = {**found["properties"], name: _both(found["properties"][name], rest, f"{path}.properties.{name}")}
+        if one.get("additionalProperties", True) is not True and set(other.get("patternProperties", ())) - set(one.get("patternProperties", ())):
+            raise SchemaError(f"{path}.patternProperties: another schema limits additionalProperties; the two cannot be combined in a grammar")
+        if "prefixItems" in other and "prefixItems" not in one:  # likewise
+            found["prefixItems"] = [_both(item, one.get("items", True), f"{path}.prefixItems") for item in other["prefixItems"]]
     return found
 
 
@@ -106,7 +118,11 @@ def _types(a: list[str], b: list[str]) -> list[str]:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two values are equal for JSON: true is not 1."""
-    return type(a) is type(b) and a == b if isinstance(a, bool) or isinstance(b, bool) else a == b
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
 
 
 def type_of(value: Any) -> str:
@@ -128,7 +144,7 @@ def holds(value: Any, schema: Any, path: str) -> bool:
     """
     if isinstance(schema, bool):
         return schema
-    kind = type_of(value)
+    kind, found = type_of(value), True
     for key, wanted in without_annotations(schema).items():
         if key == "type":
             types = types_of(schema) or []
@@ -165,9 +181,8 @@ def holds(value: Any, schema: Any, path: str) -> bool:
             good = kind != "array" or not wanted or all(not same(a, b) for n, a in enumerate(value) for b in value[:n])
         else:
             raise SchemaError(f"{path}.{key}: this keyword together with enum or const is not supported in a grammar")
-        if not good:
-            return False
-    return True
+        found = found and good  # and on: a keyword that follows may be one that this does not know
+    return found
 
 
 def _text_holds(value: str, key: str, wanted: Any) -> bool:
@@ -200,9 +215,9 @@ def excluded(schema: Schema, what: Any, path: str) -> dict[str, Any] | bool:
     """
     if what is False:
         return dict(schema)
-    if what is True or what == {}:
+    what = {} if what is True else without_annotations(what)
+    if not what:
         raise Impossible
-    what = without_annotations(what)
     values = finite(schema)
     if values is not None:
         left = [v for v in values if not holds(v, what, path)]
@@ -215,12 +230,14 @@ def excluded(schema: Schema, what: Any, path: str) -> dict[str, Any] | bool:
         if not left or ("integer" in gone and "number" not in gone and "number" in left):
             raise SchemaError(f"{path}.not: numbers that are not integers are not supported in a grammar") if left else Impossible
         return {**schema, "type": left}
+    if set(what) <= {"required", "properties"}:  # holds for everything but objects
+        schema = {**schema, "type": _types(types_of(schema) or ["object"], ["object"])}
     if set(what) <= {"type", "required"} and "required" in what and what.get("type", "object") == "object":
         if len(what["required"]) != 1:
             raise SchemaError(f"{path}.not: the negation of several required properties is not supported in a grammar")
         (name,) = what["required"]
         if name in schema.get("required", ()):
-            raise Impossible
+            return excluded(schema, {"type": "object"}, path)
         return {**schema, "properties": {**schema.get("properties", {}), name: False}}
     if set(what) <= {"type", "required", "properties"} and len(what.get("properties", {})) == 1 and what.get("type", "object") == "object":
         ((name, inner),) = what["properties"].items()

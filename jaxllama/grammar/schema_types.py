@@ -28,17 +28,18 @@ def never_valid(a: Any, b: Any, followed: Callable[[Any], Any]) -> bool:
             return not any(holds(v, b, "$") for v in values)
         except SchemaError:
             return False
-    kinds, others = types_of(a) or implied_types(a), types_of(b) or implied_types(b)
+    plain = not set(a) & {"$ref", "allOf", "anyOf", "oneOf", "not", "if"}
+    kinds, others = types_of(a) or (implied_types(a) if plain else []), types_of(b)
     if kinds and others and not any(k == o or {k, o} == {"integer", "number"} for k in kinds for o in others):
         return True
     if (allowed := finite(b)) is not None:
         return bool(kinds) and not any(type_of(v) in kinds or (type_of(v) == "integer" and "number" in kinds) for v in allowed)
-    if kinds == ["object"] and others == ["object"]:
+    if kinds == ["object"]:
         mine, theirs = a.get("properties", {}), b.get("properties", {})
-        closed = a.get("additionalProperties", not mine) is False and "patternProperties" not in a
+        closed = a.get("additionalProperties", not mine) is False and "patternProperties" not in a and plain
         if closed and any(r not in mine for r in b.get("required", ())):
             return True
-        if b.get("additionalProperties") is False and any(r not in theirs for r in a.get("required", ())):
+        if b.get("additionalProperties") is False and "patternProperties" not in b and any(r not in theirs for r in a.get("required", ())):
             return True
         return any(never_valid(followed(mine[r]), followed(theirs[r]), followed) for r in a.get("required", ()) if r in mine and r in theirs)
     return False
