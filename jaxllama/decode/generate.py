@@ -164,10 +164,10 @@ def stream_tokens(
             if grammars is not None and grammars.outdated:
                 run = _settled(run, grammars, [[]] * len(session.tokens))
             tables = None if grammars is None else grammars.device
-            if first or bool(run.unsampled):
+            if bool(run.unsampled):
                 before = np.asarray(run.reason) == Stop.RUNNING
-                run, choice = programs(jit_choose, run, session.state, sampling, words, tables, report=report, whole=bool(run.unsampled))
-                counts = (before & ~np.asarray(run.unsampled) & np.asarray(choice.allowed)).astype(int)
+                run, choice = programs(jit_choose, run, session.state, sampling, words, tables, report=report, whole=True)
+                counts = (before & np.asarray(choice.allowed)).astype(int)
                 brought = (np.asarray(x)[:, None] for x in (run.token, choice.logprobs, choice.likely, choice.likely_logprobs))
             else:
                 emitted, session.state, run = programs(

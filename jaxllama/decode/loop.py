@@ -42,6 +42,7 @@ class Run:
         remaining: int32[B], how many more tokens are wanted.
         history: what samplers remember.
         logits: f32[B, V], for the next token.
+        fresh: bool[], whether `logits` come from `prefill`: the first token is chosen from them before the model makes a step.
         unsampled: bool[], whether that token is still to be chosen: a sampler has to see the whole vocabulary, see `choose_again`.
         constraint: where the texts stand in their grammars; None where no slot has one.
     """
@@ -51,6 +52,7 @@ class Run:
     remaining: jax.Array
     history: History
     logits: jax.Array
+    fresh: jax.Array
     unsampled: jax.Array
     constraint: Constraint | None = None
 
@@ -109,7 +111,8 @@ def choose(
     learned = replace(history, **{name: jnp.where(running, getattr(history, name), getattr(run.history, name)) for name in ("surprise", "chosen", "weight")})
     remembered = remember(learned, sampling, choice.tokens, running)
     token = jnp.where(running, choice.tokens, run.token)
-    return replace(run, token=token, reason=reason, remaining=remaining, history=remembered, unsampled=unsampled, constraint=constraint), choice
+    rest = {"fresh": jnp.asarray(False), "unsampled": unsampled, "constraint": constraint}
+    return replace(run, token=token, reason=reason, remaining=remaining, history=remembered, **rest), choice
 
 
 def decode_loop(
@@ -124,8 +127,9 @@ def decode_loop(
     config: Config,
     report: str = "",
 ) -> tuple[Emitted, DecodeState, Run]:
-    """Decode up to `steps` tokens for every slot, on the device. Ends early when all slots have stopped, when the tables lack a row that a slot's grammar
-    needs, and when a sampler needs the whole vocabulary sorted.
+    """Decode up to `steps` tokens for every slot, on the device; the first of a fresh run costs no step of the model.
+
+    Ends early when all slots have stopped, when the tables lack a row that a slot's grammar needs, and when a sampler needs the whole vocabulary sorted.
 
     Args:
         params: packed weights. Not donated.
@@ -154,7 +158,12 @@ def decode_loop(
     def body(carry: tuple[jax.Array, Emitted, DecodeState, Run]) -> tuple[jax.Array, Emitted, DecodeState, Run]:
         i, emitted, state, run = carry
         running = run.reason == Stop.RUNNING
-        logits, state = step(params, state, run.token, running, config=config)
+
+        def stepped(before: tuple[jax.Array, jax.Array, DecodeState]) -> tuple[jax.Array, jax.Array, DecodeState]:
+            return jnp.asarray(False), *step(params, before[2], run.token, running, config=config)
+
+        # A loop of one turn or none: a `cond` would copy the state.
+        _, logits, state = jax.lax.while_loop(lambda before: before[0], stepped, (~run.fresh, run.logits, state))
         run, choice = choose(replace(run, logits=logits), state, sampling, words, tables, report=report)
         emitted = Emitted(
             emitted.tokens.at[:, i].set(run.token),
@@ -170,13 +179,13 @@ def decode_loop(
 
 
 def begin(logits: jax.Array, history: History, limits: jax.Array, constraint: Constraint | None = None) -> Run:
-    """A run before its first token, from the logits f32[B, V] of `prefill`; `choose` comes next. `limits` int32[B]: tokens wanted in all."""
+    """A run before its first token, from the logits f32[B, V] of `prefill`. `limits` int32[B]: tokens wanted in all."""
     slots = logits.shape[0]
     reason = jnp.full(slots, Stop.RUNNING, jnp.int32)
     if constraint is not None:
         reason = jnp.where(constraint.ready == Ready.DEAD_END, Stop.GRAMMAR, reason)
     copied = jnp.array(logits, copy=True)  # a run is donated, the logits of a session are not
-    return Run(jnp.zeros(slots, jnp.int32), reason, limits, history, copied, jnp.asarray(False), constraint)
+    return Run(jnp.zeros(slots, jnp.int32), reason, limits, history, copied, jnp.asarray(True), jnp.asarray(False), constraint)
 
 
 jit_decode_loop = jax.jit(decode_loop, static_argnames=("config", "report"), donate_argnames=("state", "run"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import jax
@@ -125,6 +125,7 @@ def _write(model: Model, state: DecodeState, count: int) -> None:
     sampling = make_sampling(slots, temperature=0.0, ignore_end=True)
     history = start_history([[]] * slots, sampling, n_vocab=model.config.n_vocab, room=model.n_ctx + 1)
     run = begin(jnp.zeros((slots, model.config.n_vocab)), history, jnp.full(slots, 2**30, jnp.int32))
+    run = replace(run, fresh=jnp.asarray(False))  # every token costs a step
     done = 0
     while done < count:
         steps = jnp.int32(min(LOOP_TOKENS, count - done))

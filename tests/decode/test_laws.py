@@ -17,7 +17,6 @@ from jaxllama.decode import (
     Stop,
     begin,
     fork,
-    jit_choose,
     jit_decode_loop,
     jit_prefill,
     jit_step,
@@ -127,8 +126,7 @@ def test_dispatches_do_not_matter(story_model, ids):
         session = read(story_model, ids)
         sampling = make_sampling(1, seed=5, temperature=1.0)
         history = start_history(session.tokens, sampling, n_vocab=story_model.config.n_vocab, room=story_model.n_ctx + 1)
-        run, _ = jit_choose(begin(session.logits, history, jnp.asarray([25])), session.state, sampling, story_model.words, None)
-        state, tokens = session.state, [int(run.token[0])]
+        state, run, tokens = session.state, begin(session.logits, history, jnp.asarray([25])), []
         while int(run.reason[0]) == Stop.RUNNING:
             emitted, state, run = jit_decode_loop(story_model.params, state, run, sampling, story_model.words, None, jnp.int32(size), config=story_model.config)
             tokens += np.asarray(emitted.tokens)[0, : int(emitted.counts[0])].tolist()
