@@ -278,7 +278,17 @@ def _check_left_recursion(reader: _Reader, rules: Rules) -> None:
     while more := {name for name, node in rules.items() if name not in empty and may_be_empty(node)}:
         empty |= more
 
-    def first(node: Node, name: str) -> set[str]:
+    def check_repetitions(node: Node, name: str) -> None:
+        match node:
+            case Series(parts) | Choice(parts):
+                for part in parts:
+                    check_repetitions(part, name)
+            case Repeat(item, _, most):
+                if most is None and may_be_empty(item):
+                    raise reader.fail(f"left recursion: the rule '{name}' repeats something that may be empty without a limit", reader.places[name])
+                check_repetitions(item, name)
+
+    def first(node: Node) -> set[str]:
         """The rules that what a node stands for can begin with."""
         match node:
             case Reference(other):
@@ -286,19 +296,19 @@ def _check_left_recursion(reader: _Reader, rules: Rules) -> None:
             case Series(items):
                 found: set[str] = set()
                 for item in items:
-                    found |= first(item, name)
+                    found |= first(item)
                     if not may_be_empty(item):
                         break
                 return found
             case Choice(options):
-                return set().union(*(first(option, name) for option in options))
-            case Repeat(item, _, most):
-                if most is None and may_be_empty(item):
-                    raise reader.fail(f"left recursion: the rule '{name}' repeats something that may be empty without a limit", reader.places[name])
-                return first(item, name)
+                return set().union(*(first(option) for option in options))
+            case Repeat(item, _, _):
+                return first(item)
         return set()
 
-    begins = {name: first(node, name) for name, node in rules.items()}
+    for name, node in rules.items():
+        check_repetitions(node, name)
+    begins = {name: first(node) for name, node in rules.items()}
     done: set[str] = set()
     for start in rules:
         path: list[tuple[str, list[str]]] = [(start, sorted(begins[start] - done))]

@@ -182,7 +182,7 @@ class _Reader:
         if kind in _HEX:
             braced = kind == "u" and self.take("{")
             end = self.text.find("}", self.at) if braced else self.at + _HEX[kind]
-            digits = self.text[self.at : end]
+            digits = self.text[self.at : max(end, 0)]  # none where a brace is not closed
             if not digits or not all(c in "0123456789abcdefABCDEF" for c in digits) or (not braced and len(digits) < _HEX[kind]) or int(digits, 16) > _LAST:
                 raise self.fail(f"\\{kind} needs the hexadecimal digits of a character", start)
             self.at = end + braced

@@ -1,4 +1,4 @@
-"""JSON schemas, types, regular expressions and ranges of numbers as grammars, against what they describe."""
+"""JSON schemas, types and ranges of numbers as grammars, against what they describe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import json
 import random
-import re
+import typing
 from decimal import Decimal
 from typing import Any, Literal, TypedDict
 
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import telling
 
-from jaxllama.grammar import Grammar, GrammarError, RegexError, SchemaError, schema_of
+from jaxllama.grammar import Grammar, GrammarError, SchemaError, schema_of
 from jaxllama.grammar.automaton import Automaton
 from jaxllama.grammar.matcher import Matcher, first_error
 from jaxllama.grammar.number_range import integers, numbers
@@ -161,43 +161,6 @@ def test_ranges_of_numbers(low, high, above, below, values):
         assert (first_error(matcher, text) is None) == inside, text
 
 
-EXPRESSIONS = [
-    r"a*b+c?",
-    r"(ab|c)*d",
-    r"[a-c]{2,3}x{2}",
-    r"\d+\.\d{2}",
-    r"[^a-z]\w",
-    r"(?:a|b)(c|d)?",
-    r"a{0,2}|b",
-    r"\x61\u0062",
-    r"[\]\-a]+",
-    r"(a?b?)*c",
-    r"a.c",
-    r"()a",
-    r"[\s]a",
-]
-
-
-@pytest.mark.parametrize("pattern", EXPRESSIONS)
-def test_expressions_are_pythons(pattern):
-    """As a whole, and where they may stand anywhere."""
-    draw = random.Random(pattern)
-    whole = Grammar.from_regex(pattern)
-    anywhere = Grammar.from_json_schema({"type": "string", "pattern": pattern})
-    for _ in range(300):
-        text = "".join(draw.choices("abcdxz.-]0123 _A\n", k=draw.randrange(6)))
-        assert whole.accepts(text) == (re.fullmatch(pattern, text) is not None), text
-        assert anywhere.accepts(json.dumps(text)) == (re.search(pattern, text) is not None), text
-    for text in texts(whole, 10):
-        assert re.fullmatch(pattern, text)
-
-
-@pytest.mark.parametrize("pattern", ["(", "a)", "[a", "*a", "a{3,1}", "(?=a)", "(?P<a>b)(?P=a)", r"\1", r"\b", "a\\", "[z-a]", r"\xg0", "a^b", "a$b"])
-def test_bad_expressions_say_where(pattern):
-    with pytest.raises(RegexError, match="at character"):
-        Grammar.from_regex(pattern)
-
-
 def test_choices():
     assert Grammar.from_choices(['a "quoted"', "b\nc"]).accepts("b\nc")
     with pytest.raises(GrammarError, match="expected a list of at least one string"):
@@ -238,6 +201,83 @@ def test_types_are_schemas():
         schema_of(complex)
 
 
+class Marked(Point, total=False):
+    mark: str
+
+
+@dataclasses.dataclass
+class Computed:
+    given: int
+    made: list = dataclasses.field(default_factory=list)
+    area: float = dataclasses.field(init=False, default=0.0)
+
+
+class Adapter:
+    """What a TypeAdapter of pydantic looks like from here."""
+
+    validate_python = None
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "integer"}}
+
+
+def named(name: str, **schema: Any) -> dict[str, Any]:
+    return {"$ref": f"#/$defs/{name}", "$defs": {name: {"type": "object", **schema}}}
+
+
+STRING, INTEGER = {"type": "string"}, {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema"),
+    [
+        (str, STRING),
+        (int, INTEGER),
+        (float, {"type": "number"}),
+        (bool, {"type": "boolean"}),
+        (None, {"type": "null"}),
+        (Any, {}),
+        (dict, {"type": "object"}),
+        (list, {"type": "array"}),
+        (typing.Annotated[int, "said beside it"], INTEGER),
+        (int | str, {"anyOf": [INTEGER, STRING]}),
+        (typing.Optional[int], {"anyOf": [INTEGER, {"type": "null"}]}),  # noqa: UP045  its own kind of type
+        (Literal["a", 1, None], {"enum": ["a", 1, None]}),
+        (list[int], {"type": "array", "items": INTEGER}),
+        (set[str], {"type": "array", "items": STRING}),
+        (typing.List, {"type": "array", "items": {}}),  # noqa: UP006
+        (tuple[int, ...], {"type": "array", "items": INTEGER}),
+        (tuple[int, str], {"type": "array", "prefixItems": [INTEGER, STRING], "minItems": 2, "maxItems": 2}),
+        (dict[str, int], {"type": "object", "additionalProperties": INTEGER}),
+        (typing.Dict, {"type": "object", "additionalProperties": {}}),  # noqa: UP006
+        (Colour, {"enum": ["red", "blue"]}),
+        (Point, named("Point", properties={"x": {"type": "number"}, "y": {"type": "number"}}, required=["x", "y"])),
+        (Marked, named("Marked", properties={"x": {"type": "number"}, "y": {"type": "number"}, "mark": STRING}, required=["x", "y"])),
+        (Computed, named("Computed", properties={"given": INTEGER, "made": {"type": "array"}}, required=["given"])),
+        (Adapter(), {"type": "array", "items": INTEGER}),
+        (True, True),
+        ({"type": "integer"}, INTEGER),
+    ],
+    ids=str,
+)
+def test_the_schema_of_a_type(kind, schema):
+    assert schema_of(kind) == schema
+
+
+def test_fields_of_one_name_and_another():
+    other = dataclasses.make_dataclass("Point", [("z", int)])
+    made = schema_of(tuple[Point, other, Point])
+    assert [s["$ref"] for s in made["prefixItems"]] == ["#/$defs/Point", "#/$defs/Point_1", "#/$defs/Point"]
+    assert list(made["$defs"]["Point_1"]["properties"]) == ["z"]
+    missing = dataclasses.make_dataclass("Missing", [("z", "NoSuchType")])
+    for kind, message in (
+        (missing, "the types of Missing's fields cannot be found"),
+        (dict[int, str], "keys of a JSON object must be strings, not <class 'int'>"),
+    ):
+        with pytest.raises(SchemaError, match=message):
+            schema_of(kind)
+
+
 class Pydantic:
     """What a pydantic model looks like from here."""
 
@@ -253,4 +293,6 @@ class Pydantic:
 
 
 def test_pydantic_models():
+    assert schema_of(list[Pydantic])["$defs"] == Pydantic.model_json_schema()["$defs"]
+    assert Grammar.from_json_schema(list[Pydantic]).accepts('[{"i": {"v": 3}}]')
     assert Grammar.from_json_schema(Pydantic).accepts('{"i": {"v": 3}}')
