@@ -103,7 +103,7 @@ def _fast_dtype() -> jnp.dtype:
 
 
 def _table() -> tuple[Rule, ...]:
-    """First match wins. New kernels are rows of this table."""
+    """First match wins; the last rule fits everything. New kernels are rows of this table."""
     kernels = dense_kernels = ()
     if kernels_run():
         # Matrix units (AMX) multiply bf16 faster than the kernel multiplies int8; without them the kernel is ahead at any number of rows.
@@ -123,17 +123,16 @@ def _table() -> tuple[Rule, ...]:
 
 def formulation(platform: str, rows: int, format: str, exact: bool, columns: int = 256) -> Formulation:
     """The entry of the table for a product."""
-    for rule in _table():
-        if (
-            (not rule.platforms or platform in rule.platforms)
-            and (rule.max_rows is None or rows <= rule.max_rows)
-            and (not rule.formats or format in rule.formats)
-            and columns % rule.width == 0
-            and rule.exact in (None, exact)
-            and rule.usable(format)
-        ):
-            return rule.run
-    raise LookupError(f"no product for {format} with {rows} rows on {platform}")
+    return next(
+        rule.run
+        for rule in _table()
+        if (not rule.platforms or platform in rule.platforms)
+        and (rule.max_rows is None or rows <= rule.max_rows)
+        and (not rule.formats or format in rule.formats)
+        and columns % rule.width == 0
+        and rule.exact in (None, exact)
+        and rule.usable(format)
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
