@@ -22,6 +22,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jaxllama
+from jaxllama.kernels.assemble import kernels_run
 
 # isort: split
 # jaxllama came first, so that its XLA flags count.
@@ -47,6 +48,13 @@ def shared_data() -> Path:
     if not _SHARED.exists():
         pytest.skip("needs ../shared/data (real vocabularies and a small model), which is not part of the repository")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def kernels() -> None:
+    """Not a mark with a condition: asking starts XLA's threads, and tests/mutation forks when the tests are collected."""
+    if not kernels_run():
+        pytest.skip("kernels need a processor with AVX2 or NEON dot products, and llvmlite")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ import pytest
 import jaxllama
 from jaxllama.decode import SessionError
 from jaxllama.environment import available_memory
-from jaxllama.kernels.assemble import kernels_run
 from jaxllama.kernels.call import Operand, Output, call_kernel
 
 SCRIPT = Path(hostile_calls.__file__)
@@ -273,7 +272,7 @@ def test_rolling_forward(parts):
             jaxllama.rollback(state, wrong)
 
 
-@pytest.mark.skipif(not kernels_run(), reason="no kernels on this processor")
+@pytest.mark.usefixtures("kernels")
 def test_the_check_before_every_kernel():
     x, y = jnp.zeros((2, 3)), jnp.zeros((3, 4))
 

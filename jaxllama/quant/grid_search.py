@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import gcd
 
 import jax
 import jax.numpy as jnp
@@ -132,9 +133,7 @@ def fit(x: Array, weight: Array, alternatives: Sequence[np.ndarray], steps: int)
         d f32[1, N], an f16; scale codes int32[S, N]; points int32[G, S, N]; which grid, int32[S, N].
     """
     blocks = x.shape[-1]
-    step = max(1, _PRODUCTS // (len(alternatives[0]) * x.shape[0] * x.shape[2]))
-    while blocks % step:
-        step -= 1
+    step = gcd(blocks, max(1, _PRODUCTS // (len(alternatives[0]) * x.shape[0] * x.shape[2])))  # both are powers of two
     pieces = tuple(jnp.moveaxis(v.reshape(*v.shape[:-1], -1, step), -2, 0) for v in (x, weight))
     found = lax.map(lambda piece: _fit(piece[0], piece[1], alternatives, steps), pieces)
     return tuple(jnp.moveaxis(v, 0, -2).reshape(*v.shape[1:-1], blocks) for v in found)

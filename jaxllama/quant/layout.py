@@ -66,7 +66,7 @@ def pack_into(arrays: Sequence[np.ndarray], index: int, format_: BlockFormat, bl
         return
     places = [array[index, row // LANES :] for array in arrays]
     whole = rows // LANES
-    swapped = byte_order == ">" and any(part.dtype == "f2" for part in format_.parts)
+    swapped = byte_order == ">"
     if whole and not swapped and blocks.flags.c_contiguous and instruction_set() is not None:
         repack(blocks[: whole * LANES], places, format_)
     elif whole:

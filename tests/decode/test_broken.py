@@ -11,7 +11,6 @@ from jaxllama.cli.main import main
 from jaxllama.decode import LogitsError, Stop, begin, jit_choose, logits_kernel, make_sampling, start_history, stream_tokens
 from jaxllama.evaluate import save_base, score_choices
 from jaxllama.evaluate.choices import Question
-from jaxllama.kernels.assemble import kernels_run
 
 MESSAGE = "logits are not numbers.*--check-tensors"
 
@@ -93,7 +92,7 @@ def test_other_slots_go_on(model, temperature):
     assert not bool(run.unsampled)
 
 
-@pytest.mark.skipif(not kernels_run(), reason="no kernels on this processor")
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("place", [0, 4095, 4100, 5000])
 def test_the_kernels_total_is_no_number(bad, place):

@@ -28,7 +28,6 @@ from jaxllama.decode import (
 )
 from jaxllama.decode.candidates import argmax, running_sum, top
 from jaxllama.decode.sampling import DEFAULT_CHAIN, FLOATS, INTEGERS, MOST_TAIL
-from jaxllama.kernels.assemble import kernels_run
 
 V = 300
 ENDS = (3, 7)
@@ -321,7 +320,7 @@ def test_breakers_are_found_in_tokens():
     assert [bool(made.heads[0, 0] >> t & 1) for t in range(6)] == [False, False, True, True, False, False]
 
 
-@pytest.mark.skipif(not kernels_run(), reason="no kernels on this processor")
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("size", [1, 15, 300, 4096, 4100, 20001])
 def test_the_kernel_finds_the_best_and_the_total(size):
     rng = np.random.default_rng(size)

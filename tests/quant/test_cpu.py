@@ -10,7 +10,6 @@ from test_blocks import COLUMNS, random_blocks
 from tiers import telling
 
 from jaxllama.kernels import assemble
-from jaxllama.kernels.assemble import kernels_run
 from jaxllama.kernels.instructions import INSTRUCTION_SETS
 from jaxllama.kernels.processor import features
 from jaxllama.quant import FORMATS, QTensor, from_blocks, matmul
@@ -18,7 +17,7 @@ from jaxllama.quant.kernels import cpu
 from jaxllama.quant.kernels.dense import DENSE_FORMATS
 from jaxllama.quant.kernels.formats import KERNEL_FORMATS
 
-needs_kernels = pytest.mark.skipif(not kernels_run(), reason="kernels need a processor with AVX2 or NEON dot products, and llvmlite")
+needs_kernels = pytest.mark.usefixtures("kernels")
 
 
 @needs_kernels

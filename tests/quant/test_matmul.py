@@ -22,7 +22,7 @@ from jaxllama.quant.matmul import formulation, integer_rows, unpacked
 ROWS = (1, 3, 8, 9, 20)
 INTEGER = [
     pytest.param(integer_rows, id="xla"),
-    pytest.param(cpu.kernel_rows, id="kernel", marks=pytest.mark.skipif(not kernels_run(), reason="the kernels need AVX-512 VNNI")),
+    pytest.param(cpu.kernel_rows, id="kernel", marks=pytest.mark.skipif("not kernels_run()", reason="the kernels need AVX-512 VNNI")),
 ]
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import gguf as independent
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_mxfp4_just_below_a_power_of_two():
     np.testing.assert_array_equal(quantize(x, "MXFP4"), independent.quants.quantize(x, independent.GGMLQuantizationType.MXFP4))
 
 
-@pytest.mark.parametrize("key", telling(RECORDED, [key for key in RECORDED if key.split()[0] in CHOSEN]))
+@pytest.mark.parametrize("key", telling(RECORDED, [key for key in RECORDED if key.split()[0] in (*CHOSEN, *EXACT) or key == "IQ1_S normal importance"]))
 def test_errors_are_at_most_llama_cpps(key):
     name, sample, *weighted = key.split()
     x, weight = samples()[sample], importance() if weighted else None
@@ -134,6 +135,12 @@ def test_points_of_a_grid_explain_most_of_the_numbers(name, seed, kind):
     left = ((numbers_of(quantize(x, name), name) - x) ** 2).sum() / (x**2).sum()
     limits = {"IQ1": 0.4, "IQ2": 0.2, "IQ3": 0.08} if kind == "normal" else {"IQ1": 0.95, "IQ2": 0.95, "IQ3": 0.25}
     assert left <= limits[name[:3]]
+
+
+def test_points_of_a_grid_shrink_the_numbers_half_as_much_as_least_squares():
+    x = (0.02 * np.random.default_rng(0).standard_normal((32, 512))).astype(np.float32)
+    found = numbers_of(quantize(x, "IQ2_XS"), "IQ2_XS")
+    assert ((x - found) * x).sum() < 0.33 * ((x - found) ** 2).sum()  # 0.41 without stretching
 
 
 @pytest.mark.parametrize("name", telling(PACKED))
@@ -279,6 +286,11 @@ def test_doubles_that_are_no_floats():
 def test_whole_numbers():
     x = np.arange(512).reshape(1, 512) % 17 - 8
     np.testing.assert_array_equal(quantize(x, "Q4_0"), quantize(x.astype(np.float32), "Q4_0"))
+
+
+def test_arrays_of_any_kind():
+    x, weight = random_rows(1, 1.0, "normal"), np.arange(1, COLUMNS + 1)
+    np.testing.assert_array_equal(quantize(jnp.asarray(x), "Q4_0", weight.tolist()), quantize(x, "Q4_0", weight.astype(np.float32)))  # pyright: ignore[reportArgumentType]
 
 
 def test_no_numbers():
