@@ -8,6 +8,8 @@ Runs as a process of its own (see test_hostile_calls.py). `--note` names a file 
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import tempfile
 import time
 from collections import Counter
@@ -168,19 +170,31 @@ class Trial:
             self.outcomes[type(error).__name__] += 1
 
 
+def _mappings() -> int:
+    """Regions of memory that this process has. Every compiled program takes some, Linux allows 65,530, and LLVM ends the process that wants more."""
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--note", type=Path, default=Path("last.txt"))
     options = parser.parse_args()
+    note = options.note.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(Path(folder), options.note)
+        os.chdir(folder)  # some of the calls write files
+        trial = Trial(Path(folder), note)
         end, number = time.monotonic() + options.seconds, options.seed
         quick = settings(max_examples=50, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
         while time.monotonic() < end:
             quick(seed(number)(given(st.data())(lambda data: trial.once(data))))()
             number += 1
+            if _mappings() > 30_000:
+                jax.clear_caches()
+                gc.collect()
+        os.chdir(note.parent)  # Windows deletes no folder that a process is in
     print(sum(trial.outcomes.values()), "calls:", ", ".join(f"{n} {what}" for what, n in trial.outcomes.most_common()), flush=True)
 
 
