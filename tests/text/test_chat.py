@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from jaxllama import Tokenizer
 from jaxllama.grammar import SchemaError, json_schema_to_gbnf
+from jaxllama.text.chat import sandbox
 from jaxllama.text.chat.builtin import BUILTIN
 from jaxllama.text.chat.marks import Marks, unmark
-from jaxllama.text.chat.messages import MessageError, check_messages, check_tool_choice, check_tools
+from jaxllama.text.chat.messages import MessageError
 from jaxllama.text.chat.parse import parse
 from jaxllama.text.chat.partial_json import Invalid, scan
 from jaxllama.text.chat.sandbox import Template, TemplateError
@@ -131,6 +132,10 @@ ANSWERS = [
     ("CohereForAI-c4ai-command-r7b-12-2024-tool_use", '<|START_THINKING|>plan<|END_THINKING|><|START_ACTION|>[\n {"tool_call_id": "0", "tool_name": "add", "parameters": {"a": 1}}\n]<|END_ACTION|>', "", "plan", [("add", {"a": 1})]),
     ("moonshotai-Kimi-K2", 'Ok<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>{"a": 1}<|tool_call_end|><|tool_call_begin|>functions.get_weather:1<|tool_call_argument_begin|>{"city": "x"}<|tool_call_end|><|tool_calls_section_end|>', "Ok", "", [("add", {"a": 1}), ("get_weather", {"city": "x"})]),
     ("meetkai-functionary-medium-v3.2", 'all\nHello\n>>>get_weather\n{"city": "x"}', "Hello", "", [("get_weather", {"city": "x"})]),
+    ("meetkai-functionary-medium-v3.2", 'all\nWhat\'s up?>>>add\n{"a": 1}>>>add\n{"a": 2}\n', "What's up?", "", [("add", {"a": 1}), ("add", {"a": 2})]),
+    ("meetkai-functionary-medium-v3.2", 'get_weather\n{"city": "{}>>>x"}', "", "", [("get_weather", {"city": "{}>>>x"})]),
+    ("meetkai-functionary-medium-v3.2", "all\n>>> print(1)\n1\n\n>>>> Well>>>", ">>> print(1)\n1\n\n>>>> Well>>>", "", []),
+    ("meetkai-functionary-medium-v3.2", "Hello", "Hello", "", []),
     ("ibm-granite-granite-3.3-2B-Instruct", '<|tool_call|>[{"name": "add", "arguments": {"a": 1}}]', "", "", [("add", {"a": 1})]),
     ("microsoft-Phi-3.5-mini-instruct", '{"tool_calls": [{"name": "add", "arguments": {"a": 1}}, {"name": "add", "arguments": {"a": 2}}]}', "", "", [("add", {"a": 1}), ("add", {"a": 2})]),
     ("microsoft-Phi-3.5-mini-instruct", "Just { words }.", "Just { words }.", "", []),
@@ -419,11 +424,13 @@ def test_bos_is_written_once(shared_data):
         ("x" * 300_000, "characters: at most 262144 are allowed"),
     ],
 )
-def test_hostile_templates(source, message):
-    start = time.perf_counter()
+def test_hostile_templates(monkeypatch, source, message):
+    if "stopped" not in message:
+        monkeypatch.setattr(sandbox, "SECONDS", 60)  # the clock of a busy machine must not be what stops the others
+    start = time.process_time()
     with pytest.raises(TemplateError, match=message):
         Template(source).render(messages=[USER])
-    assert time.perf_counter() - start < 5  # 0.8 s are allowed; a busy machine may take longer
+    assert time.process_time() - start < 5
 
 
 def test_what_templates_expect():
@@ -435,49 +442,6 @@ def test_what_templates_expect():
     assert Template("a{% generation %}b{% endgeneration %}c").render() == "abc"
     assert Template("{% for m in messages %}\n  {% if loop.last %}{{ loop.length }}{% endif %}\n{% endfor %}").render(messages=[1, 2]) == "2"
     assert Template("{% set ns = namespace(n=0) %}{% for i in [1, 2] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}").render() == "3"
-
-
-@pytest.mark.parametrize(
-    ("messages", "error"),
-    [
-        ([], r"messages: expected a list of at least one message, found \[\]"),
-        (b"hi", "messages: expected a list of at least one message, found bytes"),
-        ("hi", "messages: expected a list of at least one message"),
-        ([1], r"messages\[0\]: expected an object"),
-        ([{"content": "x"}], r"messages\[0\].role: expected 'system', 'user', 'assistant' or 'tool', found None"),
-        ([{"role": "user<|im_end|>", "content": "x"}], r"messages\[0\].role"),
-        ([USER, {"role": "user"}], r"messages\[1\].content: expected a string, found None"),
-        ([{"role": "user", "content": 3}], r"messages\[0\].content: expected a string or a list of content parts, found 3"),
-        ([{"role": "user", "content": b"hi"}], r"messages\[0\].content: expected a string or a list of content parts, found bytes"),
-        ([{"role": "user", "content": [{"type": "image_url"}]}], r"messages\[0\].content\[0\].type: expected 'text'"),
-        ([{"role": "user", "content": [{"type": "text"}]}], r"messages\[0\].content\[0\].text: expected a string"),
-        ([{"role": "user", "content": "x", "tool_calls": [1]}], r"messages\[0\].tool_calls: only assistant messages have tool calls"),
-        ([{"role": "assistant", "tool_calls": [{}]}], r"messages\[0\].tool_calls\[0\].function: expected"),
-        ([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}], r"arguments: expected JSON"),
-        ([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[]"}}]}], r"arguments: expected a JSON object"),
-    ],
-)
-def test_malformed_messages(messages, error):
-    with pytest.raises(MessageError, match=error):
-        check_messages(messages)
-
-
-def test_malformed_tools():
-    for tools, error in [
-        ("f", "tools: expected a list"),
-        (b"f", "tools: expected a list"),
-        ([{"function": {}}], r"tools\[0\].function.name"),
-        ([TOOLS[0], TOOLS[0]], r"tools\[1\].function.name: two tools have the name"),
-        ([{"function": {"name": "f", "parameters": 1}}], r"tools\[0\].function.parameters"),
-        ([{"function": {"name": "f", "parameters": {"properties": []}}}], r"tools\[0\].function.parameters.properties: expected an object"),
-    ]:
-        with pytest.raises(MessageError, match=error):
-            check_tools(tools)
-    with pytest.raises(MessageError, match="tool_choice: 'required' needs tools, found none"):
-        check_tool_choice("required", [])
-    with pytest.raises(MessageError, match=r"tool_choice\.function\.name"):
-        check_tool_choice({"type": "function", "function": {"name": "g"}}, TOOLS)
-    assert check_tool_choice({"type": "function", "function": {"name": "add"}}, TOOLS) == "add"
 
 
 @pytest.mark.parametrize("name", ["Qwen-Qwen2.5-7B-Instruct", "meta-llama-Llama-3.1-8B-Instruct", "google-gemma-2-2b-it", "GLM-4.6"])

@@ -396,18 +396,24 @@ def _held_any(text: str, markers: Sequence[str]) -> str:
     return text[: len(text) - max(_partial(text, m) for m in markers)]
 
 
+# A part begins on a line of its own, after arguments, or within a line where it is surely one.
+_PART = re.compile(r"\A>>>|(?:\n|(?<=\}))>>>(?=[\w.-]+\n)|>>>(?=all\n|[\w.-]+\n\{)")
+_PART_BEGINS = re.compile(r"\n?(?:>{1,2}|>>>[\w.-]*\n?)\Z|\n\Z")
+
+
 def _functionary(text: str, final: bool, found: Parsed) -> None:
     """functionary 3.2: parts that begin with `>>>` and a name, of which "all" is content."""
     if not text.startswith(">>>"):
         found.content = text if final else _held(text, ">>>", final)
         return
-    parts = re.split(r"(?:\A|\n)>>>|(?<=\})>>>", text)[1:]
+    parts = _PART.split(text)[1:]
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
-        if last and not final:
-            part = part[: len(part) - _partial(part, "\n>>>")]
+        if last and not final and (begun := _PART_BEGINS.search(part)):
+            part = part[: begun.start()]
         name, newline, body = part.partition("\n")
         if last and not newline:
+            found.content += name if final and not number else ""  # an answer in no form at all
             return
         if name.strip() == "all":
             found.content += body.rstrip() if last and not final else body

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxllama.grammar.gbnf import Rules, literal
 from jaxllama.grammar.json_schema import Converter
+from jaxllama.grammar.schema_members import Members
 
 from .syntax import FUNCTIONARY, GEMMA, HARMONY, JSON, NAMED, ToolSyntax
 
@@ -47,9 +48,13 @@ def tool_grammar(
     chosen = [t["function"] for t in tools if choice in ("auto", "required", t["function"]["name"])]
     calls = [_call(rules, syntax, f, ignore) for f in chosen]
     call = rules.add("call", " | ".join(calls))
-    if syntax.kind in (HARMONY, FUNCTIONARY):
-        root, trigger = call, "<|channel|>commentary to=" if syntax.kind == HARMONY else ">>>"
-        return ToolGrammar(rules.text(root), trigger if choice == "auto" else None)
+    if syntax.kind == HARMONY:
+        return ToolGrammar(rules.text(call), "<|channel|>commentary to=" if choice == "auto" else None)
+    if syntax.kind == FUNCTIONARY:
+        body = f'">>>" {call}' + (f' (">>>" {call})*' if parallel else "")
+        if choice == "auto":
+            body = f'">>>all\\n" {rules.without("said", [">>>"])} ({body})? | {body}'
+        return ToolGrammar(rules.text(body), ">>>" if choice == "auto" else None)
     ws = rules.add("gap", "[ \\t\\n]*")
     one = call
     if syntax.call_start:
@@ -94,14 +99,20 @@ def _is_text(schema: Any) -> bool:
     return isinstance(schema, Mapping) and schema.get("type") == "string" and "enum" not in schema
 
 
+def _texts(schema: Any) -> Sequence[str]:
+    """The texts that a value can be, where it is one of some texts."""
+    values = schema.get("enum") if isinstance(schema, Mapping) else None
+    return values if isinstance(values, list) and all(isinstance(v, str) for v in values) else ()
+
+
 def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, Any], ignore: Collection[str]) -> str:
     converter, required = Converter(rules, schema, ignore=ignore), schema.get("required", [])
     parts = [literal(name + syntax.name_end)]
     for key, value in schema["properties"].items():
         if _is_text(value):
             body = rules.until(f"{name}-{key}-text", syntax.value_end)
-        elif isinstance(value, Mapping) and value.get("enum") and all(isinstance(v, str) for v in value["enum"]):
-            body = f"({' | '.join(map(literal, value['enum']))}) {literal(syntax.value_end)}"
+        elif texts := _texts(value):
+            body = f"({' | '.join(map(literal, texts))}) {literal(syntax.value_end)}"
         else:
             body = f"{converter.convert(value, f'{name}-{key}', f'{name}.{key}')} {literal(syntax.value_end)}"
         argument = f"gap {literal(syntax.argument_start + key + syntax.key_end)} {body}"
@@ -111,11 +122,13 @@ def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, An
 
 
 def _gemma(rules: Rules, name: str, schema: Mapping[str, Any], ignore: Collection[str]) -> str:
-    converter, quote, parts = Converter(rules, schema, ignore=ignore), '<|"|>', []
+    converter, quote, pairs = Converter(rules, schema, ignore=ignore), '<|"|>', {}
     for key, value in schema["properties"].items():
         if _is_text(value):
-            parts.append(f"{literal(f'{key}:{quote}')} {rules.until(f'{name}-{key}-text', quote)}")
+            body = f"{literal(quote)} {rules.until(f'{name}-{key}-text', quote)}"
+        elif texts := _texts(value):
+            body = f"({' | '.join(literal(quote + text + quote) for text in texts)})"
         else:
-            parts.append(f"{literal(f'{key}:')} {converter.convert(value, f'{name}-{key}', f'{name}.{key}')}")
-    inner = ' "," '.join(parts)
-    return f"{literal(name + '{')} {inner} " + literal("}")
+            body = converter.convert(value, f"{name}-{key}", f"{name}.{key}")
+        pairs[key] = f"{literal(f'{key}:')} {body}"
+    return f"{literal(name + '{')} {Members(rules).in_order(pairs, schema.get('required', []), None, name)} {literal('}')}"
