@@ -13,6 +13,7 @@ from pathlib import Path
 from types import CodeType
 
 CALLS, LINES = 20, 2000  # a test that calls a function more often, or stays in it longer, is taken to reach all its lines, which makes tracing cheap
+ENOUGH = -1
 
 
 class Reach:
@@ -24,8 +25,9 @@ class Reach:
         self._start()
 
     def _start(self) -> None:
-        self.calls: Counter[CodeType] = Counter()
-        self.steps: Counter[CodeType] = Counter()
+        self.calls: dict[int, int] = {}  # by the id of a code, since hashing one takes long; ENOUGH where nothing is to be learned any more
+        self.steps: Counter[int] = Counter()
+        self.codes: list[CodeType] = []  # those in `calls`, which keeps their ids theirs
         self.lines: defaultdict[str, set[int]] = defaultdict(set)
         threading.settrace(self._call)
         sys.settrace(self._call)
@@ -37,20 +39,23 @@ class Reach:
 
     def _call(self, frame, event, _):
         code = frame.f_code
-        if not code.co_filename.startswith(self.package):
+        calls = self.calls.get(id(code))
+        if calls == ENOUGH:
             return None
-        self.calls[code] += 1
-        if self.calls[code] <= CALLS:
-            return self._line
-        if self.calls[code] == CALLS + 1:
+        if calls is None:
+            self.codes.append(code)
+            calls = 0 if code.co_filename.startswith(self.package) else ENOUGH
+        elif calls == CALLS:
+            calls = ENOUGH
             self._all_of(code)
-        return None
+        self.calls[id(code)] = calls if calls == ENOUGH else calls + 1
+        return None if calls == ENOUGH else self._line
 
     def _line(self, frame, event, _):
         code = frame.f_code
-        self.steps[code] += 1
-        if self.steps[code] > LINES:
-            self.calls[code] = CALLS + 1
+        self.steps[id(code)] += 1
+        if self.steps[id(code)] > LINES:
+            self.calls[id(code)] = ENOUGH
             self._all_of(code)
             return None
         if event == "line":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,8 @@ MOST_TEXT = 2**24  # characters of any value
 MOST_STEPS = 300_000
 MOST_SOURCE = 2**18  # characters of a template; compiling takes time too
 _WIDE = 10_000  # the widest field that a template may ask for
+_WIDTH = re.compile(r"\d{5}")
+_STAR, _NESTED = re.compile(r"%(?:\([^)]*\))?[-+ #0-9.]*\*"), re.compile(r"(?<!\{)\{[^{}]+\{")  # widths that are values, in the two notations
 _PADDING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 
 
@@ -59,8 +62,8 @@ class _Bounded(ImmutableSandboxedEnvironment):
         if length > MOST_TEXT:
             raise TemplateError(f"the chat template makes a text of {length} characters: at most {MOST_TEXT} are allowed")
 
-    def walked(self, value: Any) -> Any:
-        """The value, once it is known that writing it out ends: lists can hold each other in ways that double."""
+    def measured(self, value: Any) -> int:
+        """Characters of all texts in a value, once it is known that writing it out ends: lists can hold each other in ways that double."""
         waiting, count, size = [value], 0, 0
         while waiting:
             item = waiting.pop()
@@ -73,23 +76,45 @@ class _Bounded(ImmutableSandboxedEnvironment):
             count += 1
             if count > MOST_STEPS:
                 raise TemplateError(f"the chat template prints a value of more than {MOST_STEPS} elements")
-        self.sized(size)
+        return size
+
+    def walked(self, value: Any) -> Any:
+        """The value, once it is known that writing it out ends, and is not too long."""
+        self.sized(self.measured(value))
         return value
+
+    def formatted(self, pattern: str, mark: str, computed: re.Pattern[str], values: Any) -> None:
+        """Look at what a pattern makes of values: at its widths, and at texts that it writes several times."""
+        if computed.search(pattern):
+            raise TemplateError("the chat template formats a value to a width that it computes")
+        if _WIDTH.search(pattern):
+            raise TemplateError(f"the chat template formats a value to more than {_WIDE} characters")
+        self.sized(pattern.count(mark) * self.measured(values))
 
     def text_made(self, name: str, text: str, options: Iterable[Any]) -> None:
         """Look at the length of what a method or a filter of this name makes of a text."""
         texts = [o for o in options if isinstance(o, str)]
         if name == "replace" and len(texts) > 1:
             self.sized(len(text) + text.count(texts[0]) * len(texts[1]))
+        if name == "wordwrap" and texts:
+            self.sized(len(text) * len(texts[0]))
+        if name == "expandtabs":
+            self.sized(text.count("\t") * max((o for o in options if isinstance(o, int)), default=8))
         if name == "format":
-            _check_widths(text)
+            self.formatted(text, "%", _STAR, options)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """Jinja puts its own function in the place of a text's `format`; the pattern is known here."""
         wrapped = super().wrap_str_format(value)
-        if wrapped is not None:
-            _check_widths(value.__self__)
-        return wrapped
+        if wrapped is None:
+            return None
+
+        @functools.wraps(wrapped)
+        def run(*args: Any, **kwargs: Any) -> str:
+            self.formatted(value.__self__, "{", _NESTED, (args, kwargs))
+            return wrapped(*args, **kwargs)
+
+        return run
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
@@ -109,7 +134,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         elif operator == "**":
             raise TemplateError("chat templates may not use the operator **")
         elif operator == "%" and isinstance(left, str):
-            _check_widths(left)
+            self.formatted(left, "%", _STAR, right)
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -121,7 +146,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
                 self.sized(sum(len(part) + len(owner) for part in args[0] if isinstance(part, str)))
             if name in _PADDING:
                 _check_numbers(name, (*args, *kwargs.values()))
-            self.text_made(name, owner, args)
+            self.text_made(name, owner, (*args, *kwargs.values()))
         return super().call(context, obj, *args, **kwargs)
 
 
@@ -141,16 +166,9 @@ def _replace_concatenations(node: nodes.Node) -> None:
 
 
 def _check_numbers(name: str, options: Iterable[Any]) -> None:
-    if any(isinstance(o, int) and o > _WIDE for o in options):
-        raise TemplateError(f"the chat template calls {name} for more than {_WIDE} characters")
-
-
-def _check_widths(pattern: str) -> None:
-    digits = 0
-    for char in pattern:
-        digits = digits + 1 if char.isdigit() or char == "*" else 0
-        if digits > 4:
-            raise TemplateError(f"the chat template formats a value to more than {_WIDE} characters")
+    most = _WIDE if name != "tojson" else 100  # on every line
+    if name != "format" and any(isinstance(o, int) and o > most for o in options):
+        raise TemplateError(f"the chat template calls {name} for more than {most} characters")
 
 
 def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False) -> str:
