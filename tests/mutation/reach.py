@@ -57,6 +57,7 @@ class Reach:
         if self.steps[id(code)] > LINES:
             self.calls[id(code)] = ENOUGH
             self._all_of(code)
+            frame.f_trace = None  # returning None does not end it
             return None
         if event == "line":
             self.lines[code.co_filename].add(frame.f_lineno)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 import time
@@ -25,10 +24,9 @@ from jaxllama.text.chat.builtin import BUILTIN
 from jaxllama.text.chat.marks import Marks, unmark
 from jaxllama.text.chat.messages import MessageError
 from jaxllama.text.chat.parse import parse
-from jaxllama.text.chat.partial_json import Invalid, scan
 from jaxllama.text.chat.sandbox import Template, TemplateError
 from jaxllama.text.chat.stream import AnswerReader
-from jaxllama.text.chat.syntax import AnswerSyntax, answer_syntax
+from jaxllama.text.chat.syntax import GENERIC, AnswerSyntax, answer_syntax
 from jaxllama.text.chat.template import ChatTemplate, call_of, tool_of
 from jaxllama.text.chat.tool_grammar import tool_grammar
 
@@ -142,6 +140,20 @@ ANSWERS = [
     ("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", '{"tool_calls": [{"name": "add", "arguments": {"a": 1}}]}', "", "", [("add", {"a": 1})]),
     ("Qwen-Qwen2.5-7B-Instruct", "Look: <tool_call>\n5\n</tool_call> and so on", "Look: <tool_call>\n5\n</tool_call> and so on", "", []),
     ("Qwen-Qwen2.5-7B-Instruct", "Look: <tool_call>no JSON", "Look: <tool_call>no JSON", "", []),
+    ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"}</tool_call> <tool_call>{"name": "add"}</tool_call>', "", "", [("add", {"a": 1}), ("add", {})]),
+    ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"function": {"name": "add", "parameters": {"a": 1}}}</tool_call> Done.', "Done.", "", [("add", {"a": 1})]),
+    ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>[1, {"name": "add", "arguments": {}}]</tool_call>', '<tool_call>[1, {"name": "add", "arguments": {}}]</tool_call>', "", []),
+    ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>[{"name": "add", "arguments": {}}, 1]', "", "", [("add", {})]),
+    ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"name": 5, "arguments": {}}</tool_call>', '<tool_call>{"name": 5, "arguments": {}}</tool_call>', "", []),
+    ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"name": "add", "arguments": {}}</tool_call>\n\nHow about <this', "How about <this", "", [("add", {})]),
+    ("mistralai-Mistral-Nemo-Instruct-2407", '[TOOL_CALLS][{"name": "add", "arguments": {"a": 1}}] and words', "and words", "", [("add", {"a": 1})]),
+    ("meta-llama-Llama-3.1-8B-Instruct", '[{"name": "add", "parameters": {"a": 1}}, {"name": "add", "parameters": {"a": 2}}]', "", "", [("add", {"a": 1}), ("add", {"a": 2})]),
+    ("meta-llama-Llama-3.1-8B-Instruct", '{"name": "add", "parameters": {"a": 1}};{"other": 3}', '{"other": 3}', "", [("add", {"a": 1})]),
+    ("google-gemma-2-2b-it", '{"tool_calls": [{"name": "add", "arguments": {"a": 1}}]}', "", "", [("add", {"a": 1})]),
+    ("google-gemma-2-2b-it", '{"tool_calls": {}}', '{"tool_calls": {}}', "", []),
+    ("openai-gpt-oss-120b", "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>analysis<|message|>b<|end|><|start|>assistant<|channel|>commentary<|message|>c<|end|><|start|>assistant<|channel|>final<|message|>d<|return|>", "cd", "a\nb", []),
+    ("openai-gpt-oss-120b", "no channel", "no channel", "", []),
+    ("moonshotai-Kimi-K2", "Ok<|tool_calls_section_begin|><|tool_calls_section_end|>", "Ok", "", []),
     ("google-gemma-2-2b-it", "Words with <tool_call> in them", "Words with <tool_call> in them", "", []),
 ]  # fmt: skip
 OTHER_FORMS = [
@@ -251,19 +263,31 @@ def test_whatever_a_model_writes(shared_data, text, cut):
         assert found == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6), lambda c: st.lists(c, max_size=3) | st.dictionaries(st.text(max_size=3), c, max_size=3), max_leaves=8))  # fmt: skip
-def test_json_in_pieces(value):
-    text = json.dumps(value)
-    whole = scan(text + " ")
-    assert whole is not None
-    assert whole.end == len(text)
-    for cut in range(len(text)):
-        part = scan(text[:cut])
-        if part is not None and part.end is not None:  # a number may be whole before its last digit
-            assert type(value) in (int, float)
-            assert math.isfinite(json.loads(text[: part.end]))
-    with pytest.raises(Invalid):
-        scan("}" + text)
+def test_ids_that_models_write(shared_data):
+    """They go with the calls; others get new ones, each its own."""
+    for name, answer, id_ in [
+        ("mistralai-Mistral-Nemo-Instruct-2407", '[TOOL_CALLS][{"name": "add", "arguments": {"a": 1}, "id": "abcdefghi"}]', "abcdefghi"),
+        ("CohereForAI-c4ai-command-r7b-12-2024-tool_use", '<|START_ACTION|>[{"tool_call_id": 7, "tool_name": "add", "parameters": {"a": 1}}]<|END_ACTION|>', "7"),
+        (None, '[TOOL_CALLS]add[CALL_ID]abcdefghi[ARGS]{"a": 1}', "abcdefghi"),
+    ]:
+        syntax = syntax_of(shared_data, name) if name else answer_syntax(ChatTemplate(next(s for s, *_ in OTHER_FORMS if "[CALL_ID]" in s)))
+        for pieces in ([answer], list(answer)):
+            reader = AnswerReader(syntax, TOOLS)
+            deltas = [d for piece in pieces for d in reader.push(piece)] + reader.finish()
+            ids = [call["id"] for delta in deltas for call in delta.get("tool_calls", ()) if "id" in call]
+            function = {"name": "add", "arguments": '{"a": 1}'}
+            assert reader.message() == {"role": "assistant", "content": None, "tool_calls": [{"id": id_, "type": "function", "function": function}]}
+            assert ids == [id_]
+    reader = AnswerReader(syntax_of(shared_data, "Qwen-Qwen3-0.6B"), TOOLS, new_id=iter("ab").__next__)
+    reader.push('<think>t</think>c<tool_call>{"name": "add"}</tool_call><tool_call>{"name": "add"}</tool_call>')
+    reader.finish()
+    message = reader.message()
+    assert (message["content"], message["reasoning_content"], [c["id"] for c in message["tool_calls"]]) == ("c", "t", ["a", "b"])
+    reader = AnswerReader(syntax_of(shared_data, "Qwen-Qwen3-0.6B"), calls=False)
+    reader.push('<tool_call>{"name": "add"}</tool_call>')
+    reader.finish()
+    assert reader.message() == {"role": "assistant", "content": '<tool_call>{"name": "add"}</tool_call>'}
+    assert AnswerReader(AnswerSyntax(GENERIC)).message() == {"role": "assistant", "content": ""}
 
 
 def test_arguments_that_are_no_json_are_shown(shared_data):

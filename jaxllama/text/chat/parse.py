@@ -166,12 +166,11 @@ def _objects(text: str, span: Span, syntax: ToolSyntax) -> list[Call] | None:
         inner = span.members.get(syntax.wrapper)
         if inner is not None:
             return _objects(text, inner, syntax)
-        if len(span.members) == 0 and span.end is None:
-            return []
     if span.items is not None:
         made = [_object(text, item, syntax) for item in span.items]
-        wrong = any(m is None for m in made[:-1]) or (made and made[-1] is None and span.end is not None)
-        return None if wrong else [m for m in made if m is not None]
+        if made and made[0] is None and (len(made) > 1 or span.end is not None):
+            return None  # the first item decides, since a stream has shown it when others come
+        return [m for m in made if m is not None]
     one = _object(text, span, syntax)
     return None if one is None else [one]
 

@@ -43,6 +43,7 @@ class AnswerReader:
         self._arguments = (syntax, tools)
         self._options = {"reasoning_format": reasoning_format, "calls": calls}
         self._new_id = new_id or (lambda: "call_" + secrets.token_hex(12))
+        self._id_is_last = syntax.tools.order[-1] == syntax.tools.keys[2]
         self._ids: list[str] = []
         self.text, self.parsed = "", Parsed()
 
@@ -63,6 +64,8 @@ class AnswerReader:
                 found.append({key: new[len(old) :]})
         for index, call in enumerate(now.calls):
             if index == len(self._ids):
+                if self._id_is_last and not (call.id or final or index < len(now.calls) - 1):
+                    break  # the id goes with the beginning of a call
                 self._ids.append(call.id or self._new_id())
                 head = {"index": index, "id": self._ids[index], "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
                 found.append({"tool_calls": [head]})
