@@ -118,9 +118,13 @@ class ChatTemplate:
             return found
 
         as_object, as_text = called({"arg": "va-lue"}), called('{"arg": "va-lue"}')
-        readable = "va-lue" in as_object and '\\"arg' not in as_object
+        objects = ("va-lue" in as_object and '\\"arg' not in as_object) or "va-lue" not in as_text
+
+        def given(value: str) -> Any:
+            return {"arg": value} if objects else json.dumps({"arg": value})
+
         responded = self._try(
-            [user, answer | {"tool_calls": [call_of("f", {"a": "b"})]}, {"role": "tool", "name": "f", "tool_call_id": "call00000", "content": text(_NEEDLE)}]
+            [user, answer | {"tool_calls": [call_of("f", given("b"))]}, {"role": "tool", "name": "f", "tool_call_id": "call00000", "content": text(_NEEDLE)}]
         )
         thoughts = [self._try([user], add_generation_prompt=True, enable_thinking=on) for on in (True, False)]
         return Caps(
@@ -128,9 +132,9 @@ class ChatTemplate:
             system=_NEEDLE in self._try([{"role": "system", "content": text(_NEEDLE)}, user]),
             tools=_NEEDLE in self._try([user], **tool),
             tool_calls=f"{_NEEDLE}0" in as_object or f"{_NEEDLE}0" in as_text,
-            object_arguments=readable or "va-lue" not in as_text,
+            object_arguments=objects,
             tool_role=_NEEDLE in responded,
-            parallel_calls=f"{_NEEDLE}1" in called({"arg": "x"}, {"arg": "y"}),
+            parallel_calls=f"{_NEEDLE}1" in called(given("x"), given("y")),
             thinking=thoughts[0] != thoughts[1],
         )
 
