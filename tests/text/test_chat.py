@@ -267,7 +267,11 @@ def test_ids_that_models_write(shared_data):
     """They go with the calls; others get new ones, each its own."""
     for name, answer, id_ in [
         ("mistralai-Mistral-Nemo-Instruct-2407", '[TOOL_CALLS][{"name": "add", "arguments": {"a": 1}, "id": "abcdefghi"}]', "abcdefghi"),
-        ("CohereForAI-c4ai-command-r7b-12-2024-tool_use", '<|START_ACTION|>[{"tool_call_id": 7, "tool_name": "add", "parameters": {"a": 1}}]<|END_ACTION|>', "7"),
+        (
+            "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
+            '<|START_ACTION|>[{"tool_call_id": 7, "tool_name": "add", "parameters": {"a": 1}}]<|END_ACTION|>',
+            "7",
+        ),
         (None, '[TOOL_CALLS]add[CALL_ID]abcdefghi[ARGS]{"a": 1}', "abcdefghi"),
     ]:
         syntax = syntax_of(shared_data, name) if name else answer_syntax(ChatTemplate(next(s for s, *_ in OTHER_FORMS if "[CALL_ID]" in s)))
@@ -366,6 +370,7 @@ def test_marks_come_off(text):
     marks = Marks(["<|im_end|>", "<|im_start|>", "<s>", "ab"])
     marked = marks.mark(text)
     assert unmark(marked) == text
+    assert marks.mark({text: [text, {"a": text}, 1, None]}) == {marked: [marked, {"a": marked}, 1, None]}
     for token in ("<|im_end|>", "<|im_start|>", "<s>", "ab"):
         assert token not in marked
 

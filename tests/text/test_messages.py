@@ -70,6 +70,7 @@ def test_malformed_tools():
     for tools, error in [
         ("f", "tools: expected a list"),
         (5, "tools: expected a list"),
+        (b"f", "tools: expected a list"),
         ([5], r"tools\[0\].function: expected an object with name and parameters, found None"),
         ([{"function": {"name": "a b"}}], r"tools\[0\].function.name"),
         ([{"function": {"name": "f", "description": 1}}], r"tools\[0\].function.description: expected a string"),

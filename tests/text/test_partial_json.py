@@ -40,33 +40,34 @@ def test_json_in_pieces(value):
 @example('"\\u00')
 def test_any_text(text):
     """What is whole is whole for Python too; up to the place of an error there is a beginning, and past it there is none."""
-    try:
-        found = scan(text)
-    except Invalid as error:
-        scan(text[: error.at])
-        with pytest.raises(Invalid) as again:
-            scan(text[: error.at + 1])
-        assert again.value.at == error.at
-        try:
-            assert type(json.JSONDecoder().raw_decode(text.lstrip(" \t\n"))[0]) in (int, float)  # a number that goes on wrongly
-        except json.JSONDecodeError:
-            pass
+    found, whole = attempt(scan, text), attempt(json.JSONDecoder().raw_decode, text.lstrip(" \t\n"))
+    if isinstance(found, Invalid):
+        assert not isinstance(attempt(scan, text[: found.at]), Invalid)
+        again = attempt(scan, text[: found.at + 1])
+        assert isinstance(again, Invalid)
+        assert again.at == found.at
+        assert isinstance(whole, ValueError) or type(whole[0]) in (int, float)  # a number that goes on wrongly
         return
     stripped = text.lstrip(" \t\n")
     assert (found is None) == (not stripped)
     if found is not None:
         assert found.start == len(text) - len(stripped)
-        try:
-            value, length = json.JSONDecoder().raw_decode(stripped)
-        except json.JSONDecodeError:
+        if isinstance(whole, ValueError):
             assert found.end is None
             assert found.text(text) == stripped
+        elif found.end is None:
+            assert type(whole[0]) in (int, float)  # it may go on
         else:
-            if found.end is None:
-                assert type(value) in (int, float)  # it may go on
-            else:
-                assert found.end == found.start + length
-                check(found, value, text)
+            assert found.end == found.start + whole[1]
+            check(found, whole[0], text)
+
+
+def attempt(function, text):
+    """What a function makes of a text, or its error."""
+    try:
+        return function(text)
+    except ValueError as error:
+        return error
 
 
 def check(span, value, text):

@@ -1,5 +1,7 @@
 """What templates can take, and messages in the form that they take; the form of calls as it is derived from what a template writes."""
 
+# ruff: noqa: E501  templates are long
+
 from __future__ import annotations
 
 import pytest

@@ -9,8 +9,8 @@ import pytest
 
 from jaxllama.grammar import Grammar, SchemaError
 from jaxllama.text.chat.parse import parse
-from jaxllama.text.chat.syntax import GENERIC, AnswerSyntax, ToolSyntax
 from jaxllama.text.chat.syntax import _FAMILIES as FAMILIES
+from jaxllama.text.chat.syntax import GENERIC, AnswerSyntax, ToolSyntax
 from jaxllama.text.chat.template import tool_of
 from jaxllama.text.chat.tool_grammar import tool_grammar
 
