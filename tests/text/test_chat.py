@@ -235,9 +235,15 @@ def test_any_split_gives_the_same(shared_data, data):
         pieces = [answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
         found = added_up(AnswerReader(syntax, TOOLS, reasoning_format=format_), pieces)
         assert found == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
-    letters = added_up(AnswerReader(syntax, TOOLS), list(answer))
-    whole = parse(answer, syntax, TOOLS)
-    assert letters == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
+
+
+@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answer, *_ in ANSWERS])
+def test_letter_by_letter(shared_data, name, answer):
+    syntax = syntax_of(shared_data, name)
+    for format_ in ("auto", "none", "deepseek-legacy"):
+        whole = parse(answer, syntax, TOOLS, reasoning_format=format_)
+        found = added_up(AnswerReader(syntax, TOOLS, reasoning_format=format_), list(answer))
+        assert found == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
 
 
 @settings(max_examples=300)

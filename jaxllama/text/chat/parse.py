@@ -64,7 +64,8 @@ def parse(
         else:
             found.content = _held(rest, "", final)
     if reasoning_format == "deepseek-legacy":
-        found.content = text[:start] + found.content
+        if final or start is not None or not syntax.reasoning[0].startswith(text.lstrip()):  # else it is not known yet whether that is a thought
+            found.content = text[:start] + found.content
     elif start:
         found.content = found.content.lstrip()
     return found
