@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from .schema_merge import Schema, SchemaError, finite, holds, type_of, types_of
@@ -24,10 +25,8 @@ def never_valid(a: Any, b: Any, followed: Callable[[Any], Any]) -> bool:
         return a is False or b is False
     values = finite(a)
     if values is not None:
-        try:
+        with suppress(SchemaError):
             return not any(holds(v, b, "$") for v in values)
-        except SchemaError:
-            return False
     plain = not set(a) & {"$ref", "allOf", "anyOf", "oneOf", "not", "if"}
     kinds, others = types_of(a) or (implied_types(a) if plain else []), types_of(b)
     if kinds and others and not any(k == o or {k, o} == {"integer", "number"} for k in kinds for o in others):

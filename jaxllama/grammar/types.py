@@ -34,8 +34,6 @@ def schema_of(described: Any) -> Any:
     """
     if isinstance(described, (Mapping, bool)):
         return described
-    if hasattr(described, "model_json_schema"):
-        return described.model_json_schema()
     if hasattr(described, "json_schema") and hasattr(described, "validate_python"):
         return described.json_schema()  # a TypeAdapter of pydantic
     definitions: dict[str, Any] = {}

@@ -51,7 +51,8 @@ EXACT: list[Any] = [
     # put together
     {"anyOf": [{"type": "integer", "maximum": 2}, {"type": "string"}]}, {"anyOf": [{"const": 1}, {"type": "null"}, False], "title": "t"}, {"type": ["integer", "null"], "anyOf": [{"minimum": 3}, {"type": "null"}]},
     {"oneOf": [{"type": "integer"}, {"type": "string"}, {"type": "array", "items": {"type": "null"}}]}, {"oneOf": [{**A, **CLOSED}, {**B, "required": ["b"], **CLOSED}]},
-    {"allOf": [{"type": "integer"}, {"minimum": 2}, {"maximum": 5}]}, {"allOf": [A, B], "properties": {"ab": {}}}, {"allOf": [{"anyOf": [{"type": "integer"}, {"type": "null"}]}, {"anyOf": [{"minimum": 2, "type": "integer"}, {"type": "string"}]}]},
+    {"oneOf": [{"properties": {"a": {"const": v}}, "required": ["a"], **CLOSED} for v in (1, "x")]}, {"oneOf": [{"enum": ["ab", "b"]}, {"enum": ["x"]}]}, {"oneOf": [{"type": "integer"}, {"enum": ["x", None]}]}, {"oneOf": [{**B, **CLOSED}, {**A, **CLOSED}]},
+    {"oneOf": [{"const": 1, "maximum": 2}, {"type": "string", "pattern": "b"}]}, {"allOf": [{"type": "integer"}, {"minimum": 2}, {"maximum": 5}]}, {"allOf": [A, B], "properties": {"ab": {}}}, {"allOf": [{"anyOf": [{"type": "integer"}, {"type": "null"}]}, {"anyOf": [{"minimum": 2, "type": "integer"}, {"type": "string"}]}]},
     {"allOf": [{"allOf": [{"type": "string"}, {"minLength": 1}]}, {"not": {"const": "x"}, "enum": ["x", "b", ""]}]}, {"allOf": [{"not": {"type": "string"}}, {"type": ["string", "null", "integer"]}]},
     {"type": ["integer", "string"], "if": {"type": "integer"}, "then": {"maximum": 5}, "else": {"maxLength": 1}},
     {"enum": [1, 2, 3, "x"], "if": {"type": "string"}, "else": {"minimum": 2}}, {"enum": [1, "x"], "if": {"type": "string"}, "then": False}, {"enum": [1, 2, None], "if": {"type": "null"}, "then": {"const": 3}},

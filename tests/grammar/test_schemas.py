@@ -293,6 +293,7 @@ class Pydantic:
 
 
 def test_pydantic_models():
+    assert schema_of(Pydantic) == Pydantic.model_json_schema()
     assert schema_of(list[Pydantic])["$defs"] == Pydantic.model_json_schema()["$defs"]
     assert Grammar.from_json_schema(list[Pydantic]).accepts('[{"i": {"v": 3}}]')
     assert Grammar.from_json_schema(Pydantic).accepts('{"i": {"v": 3}}')
