@@ -26,7 +26,7 @@ from jaxllama.text.chat.messages import MessageError
 from jaxllama.text.chat.parse import parse
 from jaxllama.text.chat.sandbox import Template, TemplateError
 from jaxllama.text.chat.stream import AnswerReader
-from jaxllama.text.chat.syntax import GENERIC, AnswerSyntax, answer_syntax
+from jaxllama.text.chat.syntax import GENERIC, AnswerSyntax, ToolSyntax, answer_syntax
 from jaxllama.text.chat.template import ChatTemplate, call_of, tool_of
 from jaxllama.text.chat.tool_grammar import tool_grammar
 
@@ -154,6 +154,9 @@ ANSWERS = [
     ("openai-gpt-oss-120b", "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>analysis<|message|>b<|end|><|start|>assistant<|channel|>commentary<|message|>c<|end|><|start|>assistant<|channel|>final<|message|>d<|return|>", "cd", "a\nb", []),
     ("openai-gpt-oss-120b", "no channel", "no channel", "", []),
     ("moonshotai-Kimi-K2", "Ok<|tool_calls_section_begin|><|tool_calls_section_end|>", "Ok", "", []),
+    ("Qwen-Qwen3-0.6B", "<think>Hm. <b", "", "Hm. <b", []),
+    ("meta-llama-Llama-3.1-8B-Instruct", '{"name": "add", "parameters": {"a": 1} and', "and", "", [("add", {"a": 1})]),
+    ("mistralai-Mistral-Nemo-Instruct-2407", '[TOOL_CALLS][{"name": "add", "arguments": {}}] [{"name": "add", "arguments": {}}]', '[{"name": "add", "arguments": {}}]', "", [("add", {})]),
     ("google-gemma-2-2b-it", "Words with <tool_call> in them", "Words with <tool_call> in them", "", []),
 ]  # fmt: skip
 OTHER_FORMS = [
@@ -267,6 +270,26 @@ def test_whatever_a_model_writes(shared_data, text, cut):
         whole = parse(text, syntax, TOOLS)
         found = added_up(AnswerReader(syntax, TOOLS), [text[:cut], text[cut:]])
         assert found == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
+
+
+@pytest.mark.parametrize(("rest", "content"), [("", "Ok"), (" and words", "Okand words"), ("\n<all>", "Ok<all>")])
+def test_objects_after_one_mark(rest, content):
+    syntax = AnswerSyntax(ToolSyntax("json", section_start="<all>"))
+    answer = 'Ok <all>{"name": "add", "arguments": {"a": 1}}\n{"name": "add", "arguments": {"a": 2}}' + rest
+    calls = [("add", '{"a": 1}'), ("add", '{"a": 2}')]
+    found = parse(answer, syntax, TOOLS)
+    assert (found.content, [(c.name, c.arguments) for c in found.calls]) == (content, calls)
+    assert added_up(AnswerReader(syntax, TOOLS), list(answer)) == (content, "", calls)
+
+
+def test_an_answer_that_is_cut_off(shared_data):
+    for name, answer in [
+        ("meta-llama-Llama-3.1-8B-Instruct", '{"name": "add", "parameters": {"a": 1'),
+        ("Qwen-Qwen3-0.6B", '<tool_call>{"name": "add", "arguments": {"a": 1'),
+    ]:
+        found = parse(answer, syntax_of(shared_data, name), TOOLS)
+        assert [(c.name, c.arguments) for c in found.calls] == [("add", '{"a": 1')]
+        assert not found.content
 
 
 def test_ids_that_models_write(shared_data):

@@ -132,9 +132,9 @@ def _bare(text: str, syntax: ToolSyntax, final: bool, found: Parsed) -> None:
         return
     while True:
         span, bad = _scanned(text, at)
-        made = None if span is None else _objects(text[:bad], span, syntax)
+        made = [] if span is None else _objects(text[:bad], span, syntax)
         if span is None or (bad is None and span.end is None and (made or _undecided(span, syntax, final))):
-            found.calls += made or []
+            found.calls += made
             return
         if not made:
             found.content = _held(text[at:] if found.calls else text, "", final)
@@ -161,19 +161,18 @@ def _scanned(text: str, at: int) -> tuple[Span | None, int | None]:
         return error.span, error.at
 
 
-def _objects(text: str, span: Span, syntax: ToolSyntax) -> list[Call] | None:
-    """The calls in a JSON value; None where it does not look like calls."""
+def _objects(text: str, span: Span, syntax: ToolSyntax) -> list[Call]:
+    """The calls in a JSON value; none where it does not look like calls."""
     if syntax.wrapper and span.members is not None:
         inner = span.members.get(syntax.wrapper)
         if inner is not None:
             return _objects(text, inner, syntax)
     if span.items is not None:
         made = [_object(text, item, syntax) for item in span.items]
-        if made and made[0] is None and (len(made) > 1 or span.end is not None):
-            return None  # the first item decides, since a stream has shown it when others come
-        return [m for m in made if m is not None]
+        # The first item decides, since a stream has shown it when others come.
+        return [m for m in made if m is not None] if made and made[0] is not None else []
     one = _object(text, span, syntax)
-    return None if one is None else [one]
+    return [] if one is None else [one]
 
 
 def _object(text: str, span: Span, syntax: ToolSyntax) -> Call | None:
@@ -233,10 +232,10 @@ def _space(text: str, at: int) -> int:
 
 def _read_json(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], final: bool, found: Parsed) -> int | None:
     span, bad = _scanned(text, at)
-    made = None if span is None else _objects(text[:bad], span, syntax)
+    made = [] if span is None else _objects(text[:bad], span, syntax)
     if span is None or (bad is None and not made and span.end is None):
         return None
-    found.calls += made or []
+    found.calls += made
     if bad is None and made:
         return span.end
     raw = text[bad:] if made else text[at - len(syntax.call_start.strip()) :]  # no call after all: it is content, and nothing of it is lost
