@@ -12,7 +12,7 @@ from jaxllama.grammar import Grammar, RegexError
 
 EXPRESSIONS = [
     r"a*b+c?", r"(ab|c)*d", r"[a-c]{2,3}x{2}", r"\d+\.\d{2}", r"[^a-z]\w", r"(?:a|b)(c|d)?", r"a{0,2}|b", r"\x61\u0062\U00000063?", r"[\]\-a]+",
-    r"(a?b?)*c", r"a.c", r"()a", r"[\s]a", "", r"\.", r"^a", r"b$", r"^ab?$", r"\Aab?\Z", r"a|^b|c$", r"^$|a", r"(?P<name>ab)+", r"a??b", r"a*+b",
+    r"(a?b?)*c", r"a.c", r"()a", r"[\s]a", "", r"\.", r"^a", r"b$", r"^ab?$", r"\Aab?\Z", r"a|^b|c$", r"^$|a", r"^|b", r"(?P<name>ab)+", r"a??b", r"a*+b",
     r"a{2}?b", r"a{,2}b", r"a{2,}", r"a{b", r"a{1,x}?", r"{a}", r"a{}", r"[^\d]", r"[\D1]", r"[a-]+", r"[]a]", r"[^]a]", r"[\x61-c]", r"[\b\t]|\t",
     r"\W\S", r"\D", r"[\w-]b", r"(a*)*", r"(a*|b)+", r"((a|)b?)*", r"(a?b?){2,}", r"(|a)+", r"(a{0,2}){1,}c", r"(()|a?){3,}", r"(a?|())*b", r"é|😀",
     r"[^\x00-\x7f]", r'["\\]\n', r"[\x00-\x1f]", r"[^a]", r"[!-~]", r"[\^]a", r"\^|\[|\]|\-", r"[é-ü]|[\n\r\f\v\a\0]",
