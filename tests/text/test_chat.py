@@ -157,6 +157,7 @@ ANSWERS = [
     ("Qwen-Qwen3-0.6B", "<think>Hm. <b", "", "Hm. <b", []),
     ("meta-llama-Llama-3.1-8B-Instruct", '{"name": "add", "parameters": {"a": 1} and', "and", "", [("add", {"a": 1})]),
     ("mistralai-Mistral-Nemo-Instruct-2407", '[TOOL_CALLS][{"name": "add", "arguments": {}}] [{"name": "add", "arguments": {}}]', '[{"name": "add", "arguments": {}}]', "", [("add", {})]),
+    ("meta-llama-Llama-3.1-8B-Instruct", '{"x": 1, "name": "add", "parameters": {}}', '{"x": 1, "name": "add", "parameters": {}}', "", []),
     ("google-gemma-2-2b-it", "Words with <tool_call> in them", "Words with <tool_call> in them", "", []),
 ]  # fmt: skip
 OTHER_FORMS = [

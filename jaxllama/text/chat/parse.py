@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from .partial_json import Invalid, Span, scan
@@ -132,8 +133,9 @@ def _bare(text: str, syntax: ToolSyntax, final: bool, found: Parsed) -> None:
         return
     while True:
         span, bad = _scanned(text, at)
-        made = [] if span is None else _objects(text[:bad], span, syntax)
-        if span is None or (bad is None and span.end is None and (made or _undecided(span, syntax, final))):
+        foreign = span is not None and _foreign(span, syntax)
+        made = [] if span is None or foreign else _objects(text[:bad], span, syntax)
+        if span is None or (bad is None and span.end is None and (made or not (final or foreign))):
             found.calls += made
             return
         if not made:
@@ -147,10 +149,11 @@ def _bare(text: str, syntax: ToolSyntax, final: bool, found: Parsed) -> None:
         at = span.end + (text[span.end : span.end + 1] == ";")
 
 
-def _undecided(span: Span, syntax: ToolSyntax, final: bool) -> bool:
-    """Whether an object that is being written may still become a call."""
-    known = {"type", "function", "name", "arguments", "parameters", syntax.wrapper, *syntax.keys}
-    return not final and not set(span.members or ()) - known
+def _foreign(span: Span, syntax: ToolSyntax) -> bool:
+    """Whether an object has members that no call has before it says what it calls: a stream has shown it as content by then."""
+    named = {"function", "name", syntax.wrapper, syntax.keys[0]}
+    before = takewhile(lambda key: key not in named, span.members or ())
+    return not {"type", "arguments", "parameters", *syntax.keys}.issuperset(before)
 
 
 def _scanned(text: str, at: int) -> tuple[Span | None, int | None]:
