@@ -184,13 +184,14 @@ def _object(text: str, span: Span, syntax: ToolSyntax) -> Call | None:
     function = members.get("function")
     if function is not None and function.members:
         members = members | function.members
-    name = members.get(name_key) or members.get("name")
+    # The first of several keys counts, since a stream has shown it.
+    name = next((v for k, v in members.items() if k in (name_key, "name")), None)
     if name is None or name.end is None or text[name.start] != '"':
         return None
     found = Call(json.loads(name.text(text)))
     if (id_ := members.get(id_key)) is not None and id_.end is not None:
         found.id = str(json.loads(id_.text(text)))
-    arguments = members.get(arguments_key) or members.get("arguments") or members.get("parameters")
+    arguments = next((v for k, v in members.items() if k in (arguments_key, "arguments", "parameters")), None)
     if arguments is None:
         found.arguments = "{}" if span.end is not None else ""
     elif text[arguments.start : arguments.start + 1] == '"':  # arguments as a JSON text
