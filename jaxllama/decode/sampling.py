@@ -151,6 +151,9 @@ def chain_of_letters(letters: str) -> Chain:
     return tuple(names[c] for c in letters)
 
 
+_LIMITS = {np.int32: np.iinfo(np.int32), np.float32: np.finfo(np.float32)}
+
+
 def make_sampling(
     slots: int = 1,
     *,
@@ -180,8 +183,10 @@ def make_sampling(
         array = np.asarray(value)
         if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != slots):
             raise ValueError(f"{name} has shape {array.shape}, expected one value or {slots}")
-        if array.dtype.kind not in "bifu" or (array.dtype.kind == "f" and (not np.isfinite(array).all() or (dtype is np.int32 and (array % 1).any()))):
-            raise ValueError(f"{name} must be {'a whole number' if dtype is np.int32 else 'a finite number'}, not {value!r}")
+        whole, limits = dtype is np.int32, _LIMITS.get(dtype)
+        fits = array.dtype.kind in "bifu" and (limits is None or bool(((array >= limits.min) & (array <= limits.max)).all()))
+        if not fits or (whole and (array % 1).any()):
+            raise ValueError(f"{name} must be {'a whole number of 32 bits' if whole else 'a finite number (float32)'}, not {value!r}")
         return jnp.asarray(np.broadcast_to(array, slots).astype(dtype))
 
     values = {name: spread(name, parameters.get(name, default), np.float32) for name, default in FLOATS.items()}

@@ -45,12 +45,12 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
             is negative, not finite or of another shape.
     """
     format_ = format_named(format)
-    x = np.asarray(x)
+    x = _real(x, "quantize rounds")
     x = x.astype(np.float32) if x.dtype.kind in "biu" else x
     if x.ndim == 0 or x.shape[-1] % format_.type.weights:
         raise ValueError(f"{format} needs rows of a multiple of {format_.type.weights} numbers, found shape {x.shape}")
     if importance is not None:
-        importance = np.asarray(importance, np.float32)
+        importance = _real(importance, "importance is").astype(np.float32)
         try:
             np.broadcast_to(importance, x.shape)
         except ValueError:
@@ -67,6 +67,13 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
     if importance is not None:
         importance = _ratios(importance, x.shape[-1], format_.type.weights)
     return _in_pieces(x, format_, importance, threads or thread_count())
+
+
+def _real(x: object, what: str) -> np.ndarray:
+    array = np.asarray(x)
+    if not (array.dtype.kind in "biu" or jnp.issubdtype(array.dtype, jnp.floating)):
+        raise ValueError(f"{what} an array of real numbers, not of {array.dtype}")
+    return array
 
 
 def _ratios(importance: np.ndarray, columns: int, weights: int) -> np.ndarray:

@@ -242,8 +242,12 @@ def test_ids_and_text_are_the_same_prompt(story_model, ids):
 def test_bad_requests(story_model):
     for request, message in (
         ({"n_predict": 0}, "n_predict"),
-        ({"temperature": float("nan")}, "temperature must be a finite number, not nan"),
-        ({"temperature": "hot"}, "temperature must be a finite number, not 'hot'"),
+        ({"temperature": float("nan")}, r"temperature must be a finite number \(float32\), not nan"),
+        ({"temperature": "hot"}, "temperature must be a finite number .* not 'hot'"),
+        ({"temperature": 1e300}, "temperature must be a finite number .* not 1e"),
+        ({"top_k": 2.5}, "top_k must be a whole number of 32 bits, not 2.5"),
+        ({"top_k": 1e30}, "top_k must be a whole number of 32 bits, not 1e"),
+        ({"top_k": 2**31}, "top_k must be a whole number of 32 bits, not 2147483648"),
         ({"top_k": [1, 2]}, "top_k has shape"),
         ({"stop": [""]}, "must not be empty"),
     ):

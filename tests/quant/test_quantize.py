@@ -306,6 +306,11 @@ def test_errors():
         quantize(x[:, :300], "Q4_K")
     with pytest.raises(ValueError, match="I32 is an integer type"):
         quantize(x, "I32")
+    for kind in (np.complex64, np.object_, np.str_):
+        with pytest.raises(ValueError, match="quantize rounds an array of real numbers, not of "):
+            quantize(x.astype(kind), "F16")
+        with pytest.raises(ValueError, match="importance is an array of real numbers, not of "):
+            quantize(x, "Q4_K", x[0].astype(kind))
     for bad, word in ((np.nan, "nan"), (np.inf, "inf")):
         broken = x.copy()
         broken[2, 7] = bad
