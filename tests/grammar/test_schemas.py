@@ -220,6 +220,9 @@ class Adapter:
     def json_schema(self) -> dict[str, Any]:
         return {"type": "array", "items": {"type": "integer"}}
 
+    def __str__(self) -> str:
+        return "Adapter"  # in the test's name, the same in every process
+
 
 def named(name: str, **schema: Any) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{name}", "$defs": {name: {"type": "object", **schema}}}
