@@ -159,10 +159,21 @@ ANSWERS = [
     ("mistralai-Mistral-Nemo-Instruct-2407", '[TOOL_CALLS][{"name": "add", "arguments": {}}] [{"name": "add", "arguments": {}}]', '[{"name": "add", "arguments": {}}]', "", [("add", {})]),
     ("meta-llama-Llama-3.1-8B-Instruct", '{"x": 1, "name": "add", "parameters": {}}', '{"x": 1, "name": "add", "parameters": {}}', "", []),
     ("google-gemma-2-2b-it", "Words with <tool_call> in them", "Words with <tool_call> in them", "", []),
+    ("Qwen3-Coder", "Ok <tool_call>\n<function=get_w</function>\n</tool_call>", "Ok", "", [("get_w", {})]),
+    ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\na</parameter>b\n</parameter>\n<parameter=unit>x</parameter></function>\n</tool_call>", "", "", [("get_weather", {"city": "a</parameter>b", "unit": "x"})]),
+    ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\na</parameter>", "", "", [("get_weather", {"city": "a"})]),
+    ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"name": "add", "function": {"name": "other", "arguments": {"a": 1}}}</tool_call>', "", "", [("add", {"a": 1})]),
+    ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"function": {"name": "add"}, "name": "other", "arguments": {"a": 2}}</tool_call>', "", "", [("add", {"a": 2})]),
+    ("microsoft-Phi-3.5-mini-instruct", '{"name": "add", "arguments": {}, "tool_calls": [{"name": "other", "arguments": {"a": 1}}]}', "", "", [("add", {})]),
+    ("microsoft-Phi-3.5-mini-instruct", '{"tool_calls": [{"name": "add", "arguments": {}}], "name": "other"}', "", "", [("add", {})]),
+    ("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", '</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{"a": "x```<｜tool▁call▁end｜>"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>', "</think>", "", [("add", {"a": "x```<｜tool▁call▁end｜>"})]),
+    ("Qwen-Qwen2.5-7B-Instruct", 'Ok\n<tool_call>{"name": "add", "arguments": {}}</tool_call>\nHow about <this', "Ok\n\nHow about <this", "", [("add", {})]),
+    ("Qwen-Qwen2.5-7B-Instruct", 'Ok\n<tool_call>{"name": "add", "arguments": {"a": 1} and', "Ok\n and", "", [("add", {"a": 1})]),
 ]  # fmt: skip
 OTHER_FORMS = [
     ("{# <|tool_call|> phi-4 #}{{ messages[0].content }}", '<|tool_call|>[{"name": "add", "arguments": {"a": 1}}]<|/tool_call|>', [("add", {"a": 1})]),
     ("{# <|tool_call>call: #}{{ messages[0].content }}", '<|tool_call>call:add{a:1,city:<|"|>x "y" {z: 1}<|"|>}<tool_call|>', [("add", {"a": 1, "city": 'x "y" {z: 1}'})]),
+    ("{# <|tool_call>call: #}{{ messages[0].content }}", '<|tool_call>call:add<tool_call|><|tool_call>call:add{a:1}<tool_call|>', [("add", {}), ("add", {"a": 1})]),
     (
         "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.tool_calls %}<minimax:tool_call>\n{% for c in m.tool_calls %}<invoke name=\"{{ c.function.name }}\">\n"
         "{% for k, v in c.function.arguments.items() %}<parameter name=\"{{ k }}\">{{ v }}</parameter>\n{% endfor %}</invoke>\n{% endfor %}</minimax:tool_call>{% endif %}\n"
@@ -254,10 +265,11 @@ def test_letter_by_letter(shared_data, name, answer):
 @given(data=st.data())
 def test_spliced_answers_stream_as_they_read(shared_data, data):
     """Answers cut in the middle and gone on with otherwise: whatever it means, a stream says the same."""
-    name, one, *_ = data.draw(st.sampled_from(ANSWERS))
-    other = data.draw(st.sampled_from([a for n, a, *_ in ANSWERS if n == name] + ["", "x", " }", "</tool_call>", '"}', "\n"]))
+    name, one, *_ = data.draw(st.sampled_from([*ANSWERS, *OTHER_FORMS]))
+    others = [a for n, a, *_ in [*ANSWERS, *OTHER_FORMS] if n == name]
+    other = data.draw(st.sampled_from([*others, "", "x", " }", "</tool_call>", '"}', "\n", '"function": {"name": "f"}}', '"name": "f", ']))
     text = one[: data.draw(st.integers(0, len(one)))] + other[data.draw(st.integers(0, len(other))) :]
-    syntax = syntax_of(shared_data, name)
+    syntax = syntax_of(shared_data, name) if "{" not in name else answer_syntax(ChatTemplate(name))
     whole = parse(text, syntax, TOOLS)
     assert added_up(AnswerReader(syntax, TOOLS), list(text)) == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
 
@@ -273,7 +285,7 @@ def test_whatever_a_model_writes(shared_data, text, cut):
         assert found == (whole.content, whole.reasoning, [(c.name, c.arguments) for c in whole.calls])
 
 
-@pytest.mark.parametrize(("rest", "content"), [("", "Ok"), (" and words", "Okand words"), ("\n<all>", "Ok<all>")])
+@pytest.mark.parametrize(("rest", "content"), [("", "Ok"), (" and words", "Ok  and words"), ("\n<all>", "Ok \n<all>")])
 def test_objects_after_one_mark(rest, content):
     syntax = AnswerSyntax(ToolSyntax("json", section_start="<all>"))
     answer = 'Ok <all>{"name": "add", "arguments": {"a": 1}}\n{"name": "add", "arguments": {"a": 2}}' + rest
@@ -325,11 +337,23 @@ def test_ids_that_models_write(shared_data):
 
 
 def test_arguments_that_are_no_json_are_shown(shared_data):
-    syntax = syntax_of(shared_data, "moonshotai-Kimi-K2")
-    answer = "<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>{a: 1}<|tool_call_end|><|tool_calls_section_end|>"
-    (call,) = parse(answer, syntax, TOOLS).calls
-    assert (call.name, call.arguments) == ("add", "{a: 1}")
-    assert added_up(AnswerReader(syntax, TOOLS), list(answer))[2] == [("add", "{a: 1}")]
+    """And the call after them is read."""
+    for name, before, end in [
+        ("moonshotai-Kimi-K2", "<|tool_calls_section_begin|>|<|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>", "<|tool_call_end|>"),
+        (
+            "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
+            "<｜tool▁calls▁begin｜>|<｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n",
+            "```<｜tool▁call▁end｜>",
+        ),
+    ]:
+        syntax = syntax_of(shared_data, name)
+        section, _, start = before.partition("|<")
+        for shown in ("{a: 1}", '{"a": "x', '{"a": "x\n', '{"a": 1'):
+            for second, calls in [("", []), (f'<{start}{{"a": 2}}{end}', [("add", '{"a": 2}')])]:
+                answer = f"{section}<{start}{shown}{end}{second}"
+                found = parse(answer, syntax, TOOLS)
+                assert [(c.name, c.arguments) for c in found.calls] == [("add", shown), *calls]
+                assert added_up(AnswerReader(syntax, TOOLS), list(answer)) == ("", "", [("add", shown), *calls])
 
 
 def test_reasoning_formats(shared_data):

@@ -114,10 +114,18 @@ def _content_and_calls(text: str, syntax: ToolSyntax, tools: Sequence[Mapping[st
     if at < 0:
         found.content = _held(text, trigger, final)
         return
-    found.content = text[:at].rstrip()
+    before = found.content = text[:at] if text[:at].strip() else ""
     end = _calls(text, at, syntax, tools, final, found)
     if end is not None and text[end:].strip():
-        found.content += _held(text[end:], trigger, final)
+        _go_on(text, end, trigger, final, found)
+    if found.content == before:
+        found.content = before.rstrip()
+
+
+def _go_on(text: str, at: int, marker: str, final: bool, found: Parsed) -> None:
+    """Add what follows calls to the content before them, as it is written: with the white space around the calls."""
+    start = len(text[:at].rstrip()) if found.content else at
+    found.content += _held(text[start:], marker, final)
 
 
 def _bare(text: str, syntax: ToolSyntax, final: bool, found: Parsed) -> None:
@@ -166,10 +174,9 @@ def _scanned(text: str, at: int) -> tuple[Span | None, int | None]:
 
 def _objects(text: str, span: Span, syntax: ToolSyntax) -> list[Call]:
     """The calls in a JSON value; none where it does not look like calls."""
-    if syntax.wrapper and span.members is not None:
-        inner = span.members.get(syntax.wrapper)
-        if inner is not None:
-            return _objects(text, inner, syntax)
+    first = next((k for k in span.members or () if k in ("function", "name", syntax.keys[0], syntax.wrapper)), "")
+    if span.members and first and first == syntax.wrapper:
+        return _objects(text, span.members[first], syntax)
     if span.items is not None:
         made = [_object(text, item, syntax) for item in span.items]
         # The first item decides, since a stream has shown it when others come.
@@ -179,12 +186,12 @@ def _objects(text: str, span: Span, syntax: ToolSyntax) -> list[Call]:
 
 
 def _object(text: str, span: Span, syntax: ToolSyntax) -> Call | None:
-    members = span.members or {}
+    # The first of several keys counts, in "function" or around it, since a stream has shown it.
+    members: dict[str, Span] = {}
+    for key, value in (span.members or {}).items():
+        for k, v in (value.members if key == "function" and value.members else {key: value}).items():
+            members.setdefault(k, v)
     name_key, arguments_key, id_key = syntax.keys
-    function = members.get("function")
-    if function is not None and function.members:
-        members = members | function.members
-    # The first of several keys counts, since a stream has shown it.
     name = next((v for k, v in members.items() if k in (name_key, "name")), None)
     if name is None or name.end is None or text[name.start] != '"':
         return None
@@ -242,8 +249,10 @@ def _read_json(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping[s
     found.calls += made
     if bad is None and made:
         return span.end
-    raw = text[bad:] if made else text[at - len(syntax.call_start.strip()) :]  # no call after all: it is content, and nothing of it is lost
-    found.content = _held(found.content + raw if found.calls else text, "", final)
+    if found.calls:
+        _go_on(text, bad if made and bad is not None else at - len(syntax.call_start.strip()), "", final, found)
+    else:  # no call after all: it is content, and nothing of it is lost
+        found.content = _held(text, "", final)
     return None
 
 
@@ -262,25 +271,23 @@ def _read_named(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping[
         id_, begin = text[begin:stop].strip(), stop + len(syntax.id_end)
     call = Call(name, id=id_)
     found.calls.append(call)
-    try:
-        span = scan(text, begin)
-    except Invalid:  # whoever runs the tool is shown what it was given
-        begin = _space(text, begin)
-        stop = text.find(syntax.call_end, begin) if syntax.call_end else -1
-        call.arguments = text[begin:stop] if stop >= 0 else _held(text[begin:], syntax.call_end, final)
-        return stop if stop >= 0 else None
-    if span is None:
-        return None
-    call.arguments = span.text(text)
-    return span.end
+    span, bad = _scanned(text, begin)
+    if span is not None and span.end is not None:
+        call.arguments = span.text(text)
+        return span.end
+    # No JSON, or not all of it: whoever runs the tool is shown what it was given. While a string is open, the end of the call may still be a part of it.
+    begin = _space(text, begin)
+    stop = text.find(syntax.call_end, begin) if syntax.call_end else -1
+    call.arguments = text[begin:stop] if stop >= 0 else _held(text[begin:], syntax.call_end, final)
+    return stop if stop >= 0 and (final or bad is not None) else None
 
 
 def _read_tagged(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], final: bool, found: Parsed) -> int | None:
     stops = [m for m in (syntax.name_end, syntax.argument_start, syntax.call_end) if m]
     hits = [(hit, m) for m in stops if (hit := text.find(m, at)) >= 0]
-    if not hits:
+    stop, marker = min(hits, default=(len(text), ""))
+    if not hits or (not final and any(len(text) - _partial(text, m) < stop for m in stops)):
         return None
-    stop, marker = min(hits)
     call = Call(text[at:stop].strip())
     at = stop + (len(marker) if marker == syntax.name_end else 0)
     types = _types(call.name, tools)
@@ -305,16 +312,27 @@ def _read_tagged(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping
         trailing = syntax.key_end[len(syntax.key_end.rstrip()) :]
         if trailing and text.startswith(trailing, value_at):
             value_at += len(trailing)
-        stop = text.find(syntax.value_end, value_at)
-        if stop < 0 and (stripped := syntax.value_end.strip()) != syntax.value_end:
-            stop = text.find(stripped, value_at)
-            length = len(stripped)
-        else:
-            length = len(syntax.value_end)
-        if stop < 0:
+        end = _value_end(text, value_at, syntax, final)
+        if end is None:
             return None
-        written.append(f"{json.dumps(key, ensure_ascii=False)}: {_typed(text[value_at:stop], types.get(key))}")
-        at = stop + length
+        written.append(f"{json.dumps(key, ensure_ascii=False)}: {_typed(text[value_at : end[0]], types.get(key))}")
+        at = end[1]
+
+
+def _value_end(text: str, at: int, syntax: ToolSyntax, final: bool) -> tuple[int, int] | None:
+    """Where a value's end marker begins and ends. Without the line break before it, it is one only where the call goes on as it must."""
+    marker = syntax.value_end.strip()
+    space = syntax.value_end[: -len(marker)]
+    stop = at - 1
+    while (stop := text.find(marker, stop + 1)) >= 0:
+        if text.endswith(space, at, stop):
+            return stop - len(space), stop + len(marker)
+        rest = text[_space(text, stop + len(marker)) :]
+        if rest.startswith((syntax.argument_start, syntax.call_end)):
+            return stop, stop + len(marker)
+        if syntax.argument_start.startswith(rest) or syntax.call_end.startswith(rest):
+            return (stop, stop + len(marker)) if final else None
+    return None
 
 
 def _types(name: str, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -341,9 +359,11 @@ _QUOTE = '<|"|>'
 
 def _read_gemma(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]], final: bool, found: Parsed) -> int | None:
     """`name{key:<|"|>text<|"|>,other:3}`: keys without quotes, and quotes of their own."""
-    brace, end = text.find("{", at), text.find(syntax.call_end, at)
-    if brace < 0:
+    end = text.find(syntax.call_end, at)
+    brace = text.find("{", at, end if end >= 0 else len(text))
+    if brace < 0 and end < 0:
         return None
+    brace = brace if brace >= 0 else end
     call = Call(text[at:brace].strip())
     found.calls.append(call)
     if end < 0:
