@@ -1,4 +1,4 @@
-"""`jaxllama inspect`: print the metadata and tensors of a GGUF file."""
+"""`jaxllama inspect`: print the metadata and tensors of a GGUF file. The header is enough: a file whose download is under way is told as such."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out; returns the exit status."""
-    file = open_gguf(args.file, overrides=parse_overrides(args.override_kv) if args.override_kv else ())
+    file = open_gguf(args.file, overrides=parse_overrides(args.override_kv) if args.override_kv else (), header_only=True)
     sys.stdout.write("\n".join(describe(file)) + "\n")
     return 0
 
@@ -33,6 +33,8 @@ def describe(file: GGUFFile) -> Iterator[str]:
     order = "little" if shard.byte_order == "<" else "big"
     split = f", {len(file.shards)} files" if len(file.shards) > 1 else ""
     yield f"{file.path}: GGUF version {shard.version}, {order} endian, {file.nbytes:,} bytes{split}"
+    for missing in file.missing:
+        yield f"not complete: {missing}"
     yield f"\nmetadata ({len(file.fields)})"
     for f in file.fields.values():
         yield f"  {f.key:<44} {_type_name(f):<14} {_shown(f)}"

@@ -95,6 +95,15 @@ def test_errors_are_one_line(arguments, message, capsys):
     assert "Traceback" not in captured.err
 
 
+def test_inspect_of_a_file_that_is_not_complete(tmp_path, capsys):
+    whole = embedded_model().read_bytes()
+    (tmp_path / "part.gguf").write_bytes(whole[: len(whole) // 2])
+    assert main(["inspect", str(tmp_path / "part.gguf")]) == 0
+    assert f"not complete: part.gguf has {len(whole) // 2} of " in capsys.readouterr().out
+    assert main(["run", "-m", str(tmp_path / "part.gguf")]) == 1
+    assert "bytes of data in the file" in capsys.readouterr().err
+
+
 def test_inspect(capsys):
     assert main(["inspect", str(embedded_model())]) == 0
     out = capsys.readouterr().out

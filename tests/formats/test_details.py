@@ -168,7 +168,7 @@ def test_split_limits_and_metadata(tmp_path):
         ({"max_bytes": 1}, [1] * 5),
         ({}, [5]),
     ):
-        paths = write_split(tmp_path / "m", fields, [tensor_of(name, offset=999) for name in "abcde"], **limits)
+        paths = write_split(tmp_path / "m", fields, [tensor_of(name) for name in "abcde"], **limits)
         file = open_gguf(paths[0])
         assert [len(s.tensors) for s in file.shards] == wanted
         assert {s.alignment for s in file.shards} == {64}

@@ -11,6 +11,7 @@ from enum import IntEnum
 MAGIC = b"GGUF"
 DEFAULT_ALIGNMENT = 32
 MAX_DIMS = 4
+NAME_BYTES = 64  # a tensor's name is shorter
 
 
 class ValueType(IntEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from .errors import GGUFError
-from .reader import Field, GGUFFile
+from .reader import Field, GGUFFile, alignment_of, check_name
 from .split import shard_name
-from .types import DEFAULT_ALIGNMENT, DTYPES, MAGIC, TensorType, ValueType
+from .types import DTYPES, MAGIC, TensorType, ValueType
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,6 @@ class TensorData:
     Attributes:
         shape: in numpy's order.
         data: its bytes in the file's byte order, or a function that makes them when it is their turn, so that only one tensor is in memory.
-        offset: where; None for right after the one before.
         done: called when the bytes are written.
     """
 
@@ -33,7 +32,6 @@ class TensorData:
     shape: tuple[int, ...]
     type: TensorType
     data: np.ndarray | Callable[[], np.ndarray]
-    offset: int | None = None
     done: Callable[[], None] | None = None
 
     @property
@@ -82,7 +80,7 @@ def write_gguf(
     Args:
         path: where to; an existing file is replaced.
         fields: metadata, in this order.
-        tensors: in this order. Without offsets they follow each other, each padded to the alignment.
+        tensors: in this order, each padded to the alignment (`general.alignment`, 32 by default).
         version: 2 or 3 (the same layout).
         byte_order: "<" or ">", for the header; the tensors' bytes are written as they are.
         size: the file's size in bytes where it is not the natural one (a file read without its last padding).
@@ -90,21 +88,22 @@ def write_gguf(
     path, fields = Path(path), list(fields)
     if version not in (2, 3):
         raise GGUFError(path, "version", expected="2 or 3", found=version)
-    alignment = next((f.value for f in fields if f.key == "general.alignment"), DEFAULT_ALIGNMENT)
-    placed, end = [], 0
+    alignment = alignment_of(path, next((f for f in fields if f.key == "general.alignment"), None))
+    offsets, end = [], 0
     for tensor in tensors:
+        check_name(path, tensor.name)
         if isinstance(tensor.data, np.ndarray):
             _check_size(path, tensor, tensor.data)
-        placed.append(tensor if tensor.offset is not None else replace(tensor, offset=end))
-        end = -(-(placed[-1].offset + tensor.nbytes) // alignment) * alignment
-    header = _header(fields, placed, version, byte_order)
+        offsets.append(end)
+        end = -(-(end + tensor.nbytes) // alignment) * alignment
+    header = _header(fields, tensors, offsets, version, byte_order)
     start = -(-len(header) // alignment) * alignment
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
             file.write(header)
-            for tensor in sorted(placed, key=lambda t: t.offset):
-                file.write(bytes(start + tensor.offset - file.tell()))
+            for tensor, offset in zip(tensors, offsets, strict=True):
+                file.write(bytes(start + offset - file.tell()))
                 data = tensor.data if isinstance(tensor.data, np.ndarray) else tensor.data()
                 _check_size(path, tensor, data)
                 file.write(np.ascontiguousarray(data).data)
@@ -129,7 +128,7 @@ def rewrite(file: GGUFFile, path: str | Path) -> None:
     shard = file.shards[0]
     if len(file.shards) > 1:
         raise GGUFError(file.path, "split.count", expected="one file (write_split writes several)", found=len(file.shards))
-    tensors = [TensorData(t.name, t.shape, t.type, file.data(t.name), t.offset) for t in file.tensors.values()]
+    tensors = [TensorData(t.name, t.shape, t.type, file.data(t.name)) for t in file.tensors.values()]
     write_gguf(path, file.fields.values(), tensors, version=max(shard.version, 2), byte_order=shard.byte_order, size=shard.buffer.nbytes)
 
 
@@ -148,7 +147,7 @@ def write_split(
         if groups[-1] and (len(groups[-1]) >= max_tensors or (max_bytes is not None and used + tensor.nbytes > max_bytes)):
             groups.append([])
             used = 0
-        groups[-1].append(replace(tensor, offset=None))
+        groups[-1].append(tensor)
         used += tensor.nbytes
     paths = []
     for i, group in enumerate(groups):
@@ -163,13 +162,13 @@ def write_split(
     return paths
 
 
-def _header(fields: Sequence[Field], tensors: Sequence[TensorData], version: int, order: str) -> bytes:
+def _header(fields: Sequence[Field], tensors: Sequence[TensorData], offsets: Sequence[int], version: int, order: str) -> bytes:
     def pack(letter: str, *values: Any) -> bytes:
         return struct.pack(f"{order}{len(values)}{letter}", *values)
 
     def string(text: str) -> bytes:
-        raw = text.encode()
-        return pack("Q", len(raw)) + raw
+        encoded = text.encode("utf-8", "surrogateescape")
+        return pack("Q", len(encoded)) + encoded
 
     def scalar(type_: ValueType, value: Any) -> bytes:
         return string(value) if type_ is ValueType.STRING else np.asarray(value, order + DTYPES[type_]).tobytes()
@@ -177,16 +176,19 @@ def _header(fields: Sequence[Field], tensors: Sequence[TensorData], version: int
     parts = [MAGIC, pack("I", version), pack("Q", len(tensors), len(fields))]
     for f in fields:
         parts += [string(f.key), pack("I", f.type)]
+        raw = f.raw if f.raw is not None and np.array_equal(f.raw.astype(bool), np.atleast_1d(f.value)) else None  # not where the value has been replaced
         if f.type is not ValueType.ARRAY:
-            parts.append(scalar(f.type, f.value))
+            parts.append(raw.tobytes() if raw is not None else scalar(f.type, f.value))
             continue
         assert f.item is not None, f"array field '{f.key}' has no item type"
         parts += [pack("I", f.item), pack("Q", len(f.value))]
         if f.item is ValueType.STRING:
             parts += [string(text) for text in f.value]
+        elif raw is not None:
+            parts.append(raw.tobytes())
         else:
             parts.append(np.asarray(f.value).astype(order + DTYPES[f.item]).tobytes())
-    for t in tensors:
+    for t, offset in zip(tensors, offsets, strict=True):
         dims = tuple(reversed(t.shape))
-        parts += [string(t.name), pack("I", len(dims)), pack("Q", *dims), pack("I", t.type.id), pack("Q", t.offset)]
+        parts += [string(t.name), pack("I", len(dims)), pack("Q", *dims), pack("I", t.type.id), pack("Q", offset)]
     return b"".join(parts)
