@@ -21,7 +21,7 @@ from .grammar import Grammar
 from .grammar.tokens import TokenGrammar
 from .grammar.trie import build_trie
 from .hub import find_model
-from .models import Config, DecodeState, Params, forward, hidden, init_state, load_packed, read_config
+from .models import Config, DecodeState, Params, cache_dtype, forward, hidden, init_state, load_packed, read_config
 from .models.parameters import Progress
 from .prompt import Prompt, read_prompt, read_prompts
 from .quant.quantize_file import check_tensor
@@ -202,7 +202,7 @@ class Model:
 
         Args:
             prompt: text, or token ids.
-            n_predict: maximum number of tokens to generate; -1: until the model ends or the context is full.
+            n_predict: maximum number of tokens to generate; -1: until the model ends or the context is full; 0: none, the prompt is read only (into `kept`).
             stop: a string that stops the generation, or several; they are not part of the text.
             shown: ids of control tokens that appear in the text.
             begun: the part of the constrained text that the prompt already ends with; the grammar starts with it.
@@ -326,8 +326,8 @@ class Model:
         kept: Kept | None = None,
         begun: bytes = b"",
     ) -> Iterator[tuple[int, Piece]]:
-        if not is_whole(n_predict) or n_predict == 0 or n_predict < -1:
-            raise ValueError(f"n_predict (max_tokens) must be a positive whole number, or -1 for no limit, not {n_predict!r}")
+        if not is_whole(n_predict) or n_predict < -1:
+            raise ValueError(f"n_predict (max_tokens) must be a whole number, 0 to read the prompt only, or -1 for no limit, not {n_predict!r}")
         ids = [self.encode(p) for p in prompts]
         rest = dict(options)
         n_probs, after = rest.pop("n_probs", 0) or 0, rest.pop("post_sampling_probs", False)
@@ -346,6 +346,11 @@ class Model:
         with self.programs.turn():  # of two that ask at the same time, one gets it
             before = None if kept is None else kept.take()
         session = self._prefill(ids, before)
+        if n_predict == 0:
+            if kept is not None:
+                kept.session = session
+            yield from ((slot, Piece("", reason="limit", timings=session.timings)) for slot in range(len(prompts)))
+            return
         visible = frozenset(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
         writers = [_Writer(self.tokenizer, stops, visible, int(n_probs)) for _ in prompts]
         limits = [min(int(n_predict), 2**31 - 1) if n_predict > 0 else 2**31 - 1] * len(prompts)
@@ -468,6 +473,12 @@ def load(
         GGUFError: the file is damaged, or holds what is not supported (with `check_tensors` also numbers that are not finite).
         FileNotFoundError: there is no such file or repository.
     """
+    if n_ctx is not None and (not is_whole(n_ctx) or n_ctx < 0):
+        raise ValueError(f"n_ctx must be a whole number of tokens, or 0 for the model's training context, not {n_ctx!r}")
+    if not is_whole(n_batch) or n_batch < 1:
+        raise ValueError(f"n_batch must be a whole number of at least 1, not {n_batch!r}")
+    kind = cache_type or ("f32" if exact else "f16")
+    cache_dtype(kind)  # a mistake is told before the weights are read
     file = open_gguf(find_model(path_or_repo), overrides=overrides)
     if check_tensors:
         for tensor in file.tensors.values():
@@ -475,11 +486,8 @@ def load(
     config = replace(read_config(file), exact=exact)
     trained = config.n_ctx_train
     context = min(trained, DEFAULT_CONTEXT) if n_ctx is None else n_ctx or trained
-    if context < 1:
-        raise ValueError(f"n_ctx must be positive, or 0 for the model's training context, not {n_ctx}")
     with ThreadPoolExecutor(1) as beside:  # a large vocabulary takes as long as packing, which needs no Python
         reading = beside.submit(Tokenizer.from_metadata, file.metadata, str(file.path))
         params = load_packed(file, config, load_mode, progress)
         tokenizer = reading.result()
-    kind = cache_type or ("f32" if exact else "f16")
     return Model(config, params, tokenizer, file, n_ctx=context, n_batch=n_batch, cache_type=kind, chat_template=chat_template)

@@ -220,14 +220,14 @@ def _pieces(
     shown = model.chats.shown(prompt.syntax)
     start, end = prompt.syntax.reasoning
     budget, message = limit
-    if budget <= 0 or not end:
+    if budget <= 0 or not end or 0 <= max_tokens <= budget:
         yield from model.stream(prompt.ids, n_predict=max_tokens, stop=stop, shown=shown, **sampling)
         return
     made: list[int] = []
     for piece in model.stream(prompt.ids, n_predict=budget, stop=stop, shown=shown, **sampling):
         made += [] if piece.token is None else [piece.token]
         thinking = end not in reader.text + piece.text and (prompt.syntax.opened or start in reader.text + piece.text)
-        if piece.reason == "limit" and (max_tokens < 0 or max_tokens > budget):
+        if piece.reason == "limit":
             ending = message + end if thinking else ""
             yield replace(piece, text=piece.text + ending, reason=None, timings=None)
             more = model.tokenizer.encode(ending, add_special=False, parse_special=True)

@@ -188,6 +188,9 @@ def test_reasoning_ends_when_its_budget_is_used_up(model):
         cut = whole["choices"][0]["message"]
         assert free["reasoning_content"].startswith(cut["reasoning_content"])
         assert cut["content"]
+        short = model.chat(USER, max_tokens=3, temperature=0, reasoning_budget=5)
+        assert short["usage"]["completion_tokens"] == 3  # no budget is more than all that is wanted
+        assert model.chat(USER, max_tokens=0, reasoning_budget=5)["choices"][0]["message"]["content"] == ""
         told = model.chat(USER, max_tokens=16, temperature=0, reasoning_budget=5, reasoning_budget_message=" Enough!")["choices"][0]["message"]
         assert told["reasoning_content"] == cut["reasoning_content"] + " Enough!"
     finally:

@@ -53,8 +53,6 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     prompt = read_prompt(args)
     sampling = sampling_of(args) | constraints_of(args)
-    if args.n_predict == 0:
-        raise ValueError("-n: expected a positive number of tokens, or -1 for no limit, found 0")
     model = load_model(args, console, n_ctx=args.n_ctx)
     loaded = time.perf_counter()
     ids = model.encode(prompt)

@@ -4,7 +4,7 @@ from .architectures import ARCHITECTURES, LLAMA_TENSORS, TensorRow, llama_like, 
 from .config import Config, Metadata
 from .forward import forward, hidden, project
 from .parameters import LOAD_MODES, Params, leaves, load_packed, load_params
-from .state import CACHE_TYPES, ContextFull, DecodeState, init_state
+from .state import CACHE_TYPES, ContextFull, DecodeState, cache_dtype, init_state
 
 __all__ = [
     "ARCHITECTURES",
@@ -17,6 +17,7 @@ __all__ = [
     "Metadata",
     "Params",
     "TensorRow",
+    "cache_dtype",
     "forward",
     "hidden",
     "init_state",

@@ -16,6 +16,17 @@ from .config import Config
 CACHE_TYPES = {"f32": jnp.float32, "f16": jnp.float16, "bf16": jnp.bfloat16}
 
 
+def cache_dtype(cache_type: str) -> jnp.dtype:
+    """The dtype of a KV cache: of "f16", "f32" or "bf16".
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if cache_type not in CACHE_TYPES:
+        raise ValueError(f"there is no cache type '{cache_type}'; there are {', '.join(CACHE_TYPES)}")
+    return jnp.dtype(CACHE_TYPES[cache_type])
+
+
 class ContextFull(ValueError):
     """Tokens do not fit the context; the message gives both numbers."""
 
@@ -62,14 +73,12 @@ def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cach
         padding: positions beyond `n_ctx` that a padded prompt may touch.
         cache_type: "f16", "f32" or "bf16".
     """
-    if cache_type not in CACHE_TYPES:
-        raise ValueError(f"there is no cache type '{cache_type}'; there are {', '.join(CACHE_TYPES)}")
+    dtype = cache_dtype(cache_type)
     if slots < 1 or n_ctx < 1 or padding < 0:
         raise ValueError(f"slots and n_ctx must be at least 1 and padding at least 0, not {slots}, {n_ctx} and {padding}")
     capacity = -(-(n_ctx + max(padding, 1)) // BLOCK) * BLOCK
     shape = (config.n_layer, slots, config.n_head_kv, capacity, config.head_size)
-    dtype = CACHE_TYPES[cache_type]
-    nbytes = 2 * math.prod(shape) * jnp.dtype(dtype).itemsize
+    nbytes = 2 * math.prod(shape) * dtype.itemsize
     available = available_memory() if jax.default_backend() == "cpu" else None  # an accelerator refuses by itself
     if available is not None and nbytes > available:  # Linux would promise the memory, and end the process when it is used
         raise MemoryError(

@@ -241,7 +241,7 @@ def test_ids_and_text_are_the_same_prompt(story_model, ids):
 
 def test_bad_requests(story_model):
     for request, message in (
-        ({"n_predict": 0}, "n_predict"),
+        ({"n_predict": -2}, "n_predict"),
         ({"temperature": float("nan")}, r"temperature must be a finite number \(float32\), not nan"),
         ({"temperature": "hot"}, "temperature must be a finite number .* not 'hot'"),
         ({"temperature": 1e300}, "temperature must be a finite number .* not 1e"),
@@ -257,6 +257,29 @@ def test_bad_requests(story_model):
         story_model.generate([1, 10**6])
     with pytest.raises(ValueError, match="no cache type"):
         init_state(story_model.config, n_ctx=8, padding=8, cache_type="q4")
+
+
+def test_no_tokens_are_wanted(story_model):
+    """The prompt is read, and kept where it is asked for."""
+    kept = jaxllama.Kept()
+    (piece,) = story_model.stream(TEXT, n_predict=0, kept=kept)
+    assert (piece.text, piece.token, piece.reason) == ("", None, "limit")
+    assert piece.timings.prompt_tokens == len(story_model.encode(TEXT))
+    after = story_model.generate(TEXT, n_predict=4, temperature=0)
+    (*_, last) = again = list(story_model.stream(TEXT, n_predict=4, temperature=0, kept=kept))
+    assert "".join(p.text for p in again) == after.text
+    assert last.timings.prompt_tokens == 1
+    two = story_model.generate([TEXT, "A"], n_predict=0)
+    assert [(r.text, r.tokens, r.reason) for r in two] == [("", [], "limit")] * 2
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"cache_type": "q4"}, "no cache type 'q4'"), ({"n_ctx": 1.5}, "n_ctx must be"), ({"n_ctx": -1}, "n_ctx must be"), ({"n_batch": 0}, "n_batch must be")],
+)
+def test_mistakes_are_told_before_a_file_is_read(option, message):
+    with pytest.raises(ValueError, match=message):
+        jaxllama.load("nowhere.gguf", **option)
 
 
 def test_an_idle_slot_does_not_move(story_model, ids):
