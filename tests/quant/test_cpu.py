@@ -37,6 +37,15 @@ def test_other_processors_fall_back(monkeypatch):
     assert matmul.formulation("cpu", 1, "F16", exact=False) is matmul.dense
 
 
+@pytest.mark.parametrize(("name", "kernel"), [("Q4_K", cpu.kernel_rows), ("F16", cpu.dense_rows)])
+def test_matrix_units_take_many_rows(monkeypatch, name, kernel):
+    monkeypatch.setattr(matmul, "kernels_run", lambda: True)
+    for units in (False, True):
+        monkeypatch.setattr(matmul, "has_matrix_units", lambda units=units: units)
+        assert matmul.formulation("cpu", 16, name, exact=False) is kernel
+        assert (matmul.formulation("cpu", 17, name, exact=False) is kernel) != units
+
+
 @pytest.fixture(params=[i for i in INSTRUCTION_SETS if i.features <= features()], ids=lambda i: i.tag)
 def instructions(request, monkeypatch):
     """Every set of instructions that this processor has."""

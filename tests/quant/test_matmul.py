@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,12 @@ from tiers import telling
 from jaxllama.kernels.assemble import kernels_run
 from jaxllama.quant import dequantize, from_blocks, qmatmul, stack_layers, stack_matmul
 from jaxllama.quant.activations import quantize_activations
-from jaxllama.quant.integer_rows import _widened
+from jaxllama.quant.integer_rows import _places, _widened
 from jaxllama.quant.kernels import cpu
 from jaxllama.quant.kernels.formats import KERNEL_FORMATS
 from jaxllama.quant.matmul import formulation, integer_rows, unpacked
 
+table = import_module("jaxllama.quant.matmul")
 ROWS = (1, 3, 8, 9, 20)
 INTEGER = [
     pytest.param(integer_rows, id="xla"),
@@ -81,8 +83,10 @@ def test_unpacking_rounds_to_bf16_at_most(name):
 def test_large_matrices_run_in_pieces(monkeypatch):
     x, weight, _ = setting("Q4_K", 9, outputs=16 * 7)
     whole = np.asarray(qmatmul(x, weight, 1, exact=True))
-    monkeypatch.setattr("jaxllama.quant.matmul.TEMPORARY_WEIGHTS", 16 * 3 * COLUMNS)  # three tiles a piece, seven tiles: the last piece overlaps
-    np.testing.assert_allclose(qmatmul(x, weight, 1, exact=True), whole, rtol=1e-6, atol=1e-4)
+    monkeypatch.setattr(table, "TEMPORARY_WEIGHTS", 16 * 3 * COLUMNS)  # three tiles a piece, seven tiles: the last piece overlaps
+    run = jax.jit(lambda x: qmatmul(x, weight, 1, exact=True)).lower(x).compile()
+    np.testing.assert_allclose(run(x), whole, rtol=1e-6, atol=1e-4)
+    assert run.memory_analysis().temp_size_in_bytes < 4 * 16 * 7 * COLUMNS
 
 
 def test_leading_axes_and_wrong_columns():
@@ -157,13 +161,31 @@ def test_the_gradient_is_the_dequantized_matrixs(name, exact):
 
 
 def test_the_gradient_of_large_matrices_is_made_in_pieces(monkeypatch):
-    from jaxllama.quant import matmul
-
     x, weight, matrix = setting("Q4_K", 5, outputs=16 * 7)
-    monkeypatch.setattr(matmul, "TEMPORARY_WEIGHTS", 3 * 16 * COLUMNS)  # three tiles at a time: the last piece overlaps
+    monkeypatch.setattr(table, "TEMPORARY_WEIGHTS", 3 * 16 * COLUMNS)  # three tiles at a time: the last piece overlaps
     y = jnp.asarray(np.random.default_rng(4).standard_normal((5, 16 * 7)), jnp.float32)
-    found = jax.grad(lambda x: (qmatmul(x, weight, 0, exact=True) * y).sum())(x)
-    np.testing.assert_allclose(found, np.asarray(y, np.float64) @ matrix[0], rtol=1e-4, atol=1e-3)
+    run = jax.jit(jax.grad(lambda x: (qmatmul(x, weight, 0, exact=True) * y).sum())).lower(x).compile()
+    np.testing.assert_allclose(run(x), np.asarray(y, np.float64) @ matrix[0], rtol=1e-4, atol=1e-3)
+    assert run.memory_analysis().temp_size_in_bytes < 4 * 16 * 7 * COLUMNS
+
+
+@pytest.mark.parametrize(("bf16", "exact"), [(True, False), (True, True), (False, False)])
+def test_temporaries_are_bf16_where_the_processor_multiplies_it(monkeypatch, bf16, exact):
+    """Both ways; and no processor may round the factors of a float32 product."""
+    monkeypatch.setattr(table, "has_bf16_products", lambda: bf16)
+    monkeypatch.setattr(table, "kernels_run", lambda: False)
+    x, weight, _ = setting("Q4_0", 9)
+    for run in (lambda x: qmatmul(x, weight, exact=exact), jax.grad(lambda x: qmatmul(x, weight, exact=exact).sum())):
+        text = str(jax.make_jaxpr(run)(x))
+        assert ("bf16" in text) == (bf16 and not exact)
+        assert ("HIGHEST" in text) == (exact or not bf16)
+
+
+@pytest.mark.parametrize("name", telling(PACKED))
+def test_words_are_read_straight_from_the_stack(name):
+    """Where the codes of a format lie in words as they are: what a block needs is then read once."""
+    computed = name[:3] in ("IQ1", "IQ2", "IQ3") or name in ("Q1_0", "Q2_0", "TQ1_0")
+    assert [places[0] is None for places in _places(name)] == [computed] * len(_places(name))
 
 
 def test_scales_are_widened_exactly():
