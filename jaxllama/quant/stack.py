@@ -79,6 +79,4 @@ def stack_matmul(x: Array, stack: LayerStack, layer: Array | int, expert: Array 
     def product(tensor: QTensor) -> Callable[[Array], Array]:
         return lambda x: qmatmul(x, tensor, index, exact=exact)
 
-    if len(stack.tensors) == 1:
-        return product(stack.tensors[0])(x)
     return jax.lax.switch(jnp.asarray(stack.choice)[layer], [product(t) for t in stack.tensors], x)

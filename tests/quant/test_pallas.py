@@ -41,6 +41,14 @@ def test_it_is_lowered_for_a_gpu(name):
     assert f"jaxllama_{name.lower()}_1" in text
 
 
+@pytest.mark.parametrize(("factor", "agrees"), [(1.0, True), (1.01, False)])
+def test_it_runs_where_it_agrees_with_the_plain_form(monkeypatch, factor, agrees):
+    run = pallas.pallas_rows
+    monkeypatch.setattr(pallas.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(pallas, "pallas_rows", lambda *arguments: factor * run(*arguments, interpret=True))
+    assert pallas.available.__wrapped__("Q4_0") is agrees
+
+
 def test_where_it_does_not_work_the_plain_form_runs(monkeypatch, caplog):
     monkeypatch.setattr(pallas.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(pallas, "pallas_rows", lambda *_: (_ for _ in ()).throw(RuntimeError("no such instruction")))
