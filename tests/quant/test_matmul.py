@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_blocks import COLUMNS, FORMATS, PACKED, random_blocks
+from tiers import FORMATS as CHOSEN
 from tiers import telling
 
 from jaxllama.kernels.assemble import kernels_run
@@ -182,11 +183,15 @@ def test_temporaries_are_bf16_where_the_processor_multiplies_it(monkeypatch, bf1
         assert ("HIGHEST" in text) == (exact or not bf16)
 
 
-@pytest.mark.parametrize("name", telling(PACKED))
+@pytest.mark.parametrize("name", telling(PACKED, (*CHOSEN, "TQ1_0")))
 def test_words_are_read_straight_from_the_stack(name):
     """Where the codes of a format lie in words as they are: what a block needs is then read once."""
     computed = name[:3] in ("IQ1", "IQ2", "IQ3") or name in ("Q1_0", "Q2_0", "TQ1_0")
-    assert [places[0] is None for places in _places(name)] == [computed] * len(_places(name))
+    assert (_places(name)[0][0] is None) == computed
+    if name == "Q4_K":
+        number, items = _places(name)[1][0]
+        assert FORMATS[name].parts[number].name == "qs"
+        np.testing.assert_array_equal(items, np.arange(32).reshape(4, 8))
 
 
 def test_scales_are_widened_exactly():
