@@ -114,9 +114,14 @@ def test_big_endian_bytes(name):
 def test_numbers_of_64_bits_become_the_nearest_floats():
     """Halfway between two, at both ends of the range, and what is no number."""
     floats = [0.0, np.inf, 2.0**128 - 2.0**104, 2.0**128 - 2.0**103 - 2.0**75, 2.0**128 - 2.0**103, 2.0**128, 1e300, 2.0**-126, 2.0**-127, 1e-300]
-    floats += [(1 + n * 2.0**-24 + sign * tiny) * 2.0**e for n in (1, 2, 3, 2**24 - 1) for sign in (-1, 0, 1) for tiny in (2.0**-30, 2.0**-52) for e in (-126, 0, 100)]
+    floats += [
+        (1 + n * 2.0**-24 + sign * tiny) * 2.0**e for n in (1, 2, 3, 2**24 - 1) for sign in (-1, 0, 1) for tiny in (2.0**-30, 2.0**-52) for e in (-126, 0, 100)
+    ]
     wholes = [n + d for e in range(25, 63) for n in (2**e, 2**e + 2 ** (e - 24), 2**e + 3 * 2 ** (e - 24), 2 ** (e + 1) - 2 ** (e - 24)) for d in (-1, 0, 1)]
-    for name, numbers in (("F64", np.asarray([*floats, *np.negative(floats), np.nan])), ("I64", np.asarray([0, 2**63 - 1, -(2**63), *wholes, *np.negative(wholes)]))):
+    for name, numbers in (
+        ("F64", np.asarray([*floats, *np.negative(floats), np.nan])),
+        ("I64", np.asarray([0, 2**63 - 1, -(2**63), *wholes, *np.negative(wholes)])),
+    ):
         found = np.asarray(dequantize(from_blocks(numbers[None].view(np.uint8), name)))[0, 0]
         with np.errstate(over="ignore"):
             expected = numbers.astype(np.float32)
