@@ -96,7 +96,7 @@ def ends_and_types(types: np.ndarray, special: Mapping[str, int], ids: Mapping[s
     if "<|end|>" in ids and answers and ("<|return|>" in ids or "<|flush|>" in ids):  # <|end|> parts the messages of one answer
         ends.discard(ids["<|end|>"])
         types[ids["<|end|>"]] = TokenType.USER_DEFINED
-    if "</s>" in ids and ("<|tool_response>" in ids or "<|plamo:eos|>" in ids):  # an ordinary token there
+    if "</s>" in ids and not ends.isdisjoint(_there(ids, ("<|tool_response>", "<|plamo:eos|>"))):  # an ordinary token there
         ends.discard(ids["</s>"])
         types[ids["</s>"]] = TokenType.NORMAL
     return frozenset(ends), types

@@ -22,20 +22,20 @@ class Unigram:
         normal = types == TokenType.NORMAL
         self._unknown = vocabulary.special["unk"]
         self._unknown_score = (float(scores[normal].min()) if normal.any() else 0.0) - _UNKNOWN_PENALTY
+        # Those of the text are cut out before; the table of normalisations makes others.
         user = vocabulary.of_type(TokenType.USER_DEFINED)
         self._scores = scores.tolist()
         for token in user:
             self._scores[token] = 0.0  # chosen before any other, whose scores are logarithms of probabilities
         matched = [*vocabulary.of_type(TokenType.NORMAL, TokenType.UNUSED), *user]
         self._prefixes = Prefixes({vocabulary.tokens[i]: i for i in matched})
-        self._user = Prefixes({vocabulary.tokens[i]: i for i in user})
         self._map = CharsMap(vocabulary.charsmap) if vocabulary.charsmap else None
 
     def encode(self, text: str, at_start: bool) -> list[int]:
         return self._viterbi(self._normalize(text))
 
     def _replaced(self, text: str) -> str:
-        """The text after the table of normalisations; user-defined tokens stay as they are."""
+        """The text after the table of normalisations."""
         found, raw, at = [], text.encode(), 0
         offsets = {}  # place in bytes -> place in characters
         for number, char in enumerate(text):
@@ -43,12 +43,6 @@ class Unigram:
             at += len(char.encode())
         at = 0
         while at < len(raw):
-            user = list(self._user.at(text, offsets[at])) if at in offsets else []
-            if user:
-                piece = text[offsets[at] : user[-1][0]].encode()
-                found.append(piece)
-                at += len(piece)
-                continue
             hit = self._map.longest(raw, at) if self._map else None
             if hit is not None:
                 found.append(hit[1])

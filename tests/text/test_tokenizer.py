@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jaxllama import Tokenizer
 from jaxllama.formats.gguf import GGUFError, open_gguf
-from jaxllama.text import TokenType
+from jaxllama.text import TokenType, bpe, spm
 from jaxllama.text.charsmap import CharsMap
 from jaxllama.text.pretokenizers import PRETOKENIZERS
 from jaxllama.text.spm import SPM
@@ -112,6 +112,59 @@ def test_special_tokens(shared_data):
     assert t.decode(t.encode("hi"), remove_special=True, unparse_special=True) == "hi"
 
 
+def test_bases_of_dna():
+    """Ids as llama.cpp has them: groups of six, filled up with A, in capitals; a group that is no token is `<oov>`."""
+    t = Tokenizer.from_metadata(vocabularies.metadata("hybriddna"))
+    for text, expected in [
+        ("<dna>ACGTAC</dna>", "<dna> <oov> </dna>"),
+        ("he<dna>aaaaaaccc</dna>he", "he <dna> AAAAAA CCCAAA </dna> he"),
+        ("<dna>TAAAAAAAAAAAt", "<dna> TAAAAA AAAAAA TAAAAA"),
+        ("<dna></dna>x", "<dna> </dna> x"),
+        ("<dna>taaaaa<dna>taaaaa</dna>", "<dna> TAAAAA <oov> AAAAAA </dna>"),
+        ("<dna>{AAAAA</dna>", "<dna> <oov> </dna>"),
+    ]:
+        ids = t.encode(text)
+        assert [t.vocabulary.tokens[i].removesuffix("\ue000") for i in ids] == expected.split()
+    assert t.decode(t.encode("<dna>AAAAAA</dna>")) == "<dna>AAAAAA</dna>"
+
+
+def test_text_that_no_token_covers():
+    """Ids as llama.cpp has them."""
+    base = vocabularies.metadata("unigram")
+    tokens = [*base["tokenizer.ggml.tokens"], "дx", "ж"]
+    types = np.append(base["tokenizer.ggml.token_type"], np.array([5, 5], np.int32))  # unused, and less likely than what is unknown
+    scores = np.append(base["tokenizer.ggml.scores"], np.array([-50, -90], np.float32))
+    t = Tokenizer.from_metadata(base | {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types, "tokenizer.ggml.scores": scores})
+    for text, ids in [("дx", [3, 2, 91]), ("ж", [3, 188]), ("жx", [3, 188, 91]), ("qддx", [3, 84, 2, 91])]:
+        assert t.encode(text, add_special=False) == ids
+    rwkv = metadata(model="rwkv", tokens=["<s>", "a", "b", "ab"], unknown_token_id=2)
+    assert Tokenizer.from_metadata(rwkv).encode("abxa") == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "eos", "kinds"),
+    [
+        (["<|end|>", "<|return|>", "<|call|>"], 0, "user end end"),
+        (["<|end|>", "<|flush|>", "<|calls|>"], 0, "user end end"),
+        (["<|end|>", "<|return|>"], 0, "end end"),
+        (["<|end|>", "<|call|>"], 0, "end end"),
+        (["<|im_end|>", "</s>", "<|tool_response>"], 0, "end normal end"),
+        (["</s>", "<|plamo:eos|>"], 0, "end normal"),
+        (["</s>", "<|plamo:eos|>"], 1, "normal normal-end"),
+        (["<|channel|>", "</s>"], 0, "user end"),
+    ],
+)
+def test_texts_that_say_what_a_token_is_for(texts, eos, kinds):
+    """Ends and types as llama.cpp has them, where the file says that all of these are ordinary tokens."""
+    base = vocabularies.metadata("jina")
+    count = len(base["tokenizer.ggml.tokens"])
+    types = np.append(base["tokenizer.ggml.token_type"], np.ones(len(texts), np.int32))
+    changes = {"tokens": [*base["tokenizer.ggml.tokens"], *texts], "token_type": types, "eos_token_id": count + 1 if eos else 0}
+    t = Tokenizer.from_metadata(base | {f"tokenizer.ggml.{k}": v for k, v in changes.items()})
+    meant = {(3, True): "end", (4, False): "user", (1, False): "normal", (1, True): "normal-end"}
+    assert [meant[int(t.vocabulary.types[i]), i in t.end] for i in range(count, count + len(texts))] == kinds.split()
+
+
 def test_user_defined_tokens_are_always_found():
     t = Tokenizer.from_metadata(vocabularies.metadata("gemma4"))
     (user,) = t.vocabulary.of_type(TokenType.USER_DEFINED)
@@ -151,10 +204,11 @@ def test_lines_are_encoded_as_they_are_alone(shared_data):
     lines = [line for text in texts for line in (text, "".join(c for c in text if c.isascii())) for line in re.findall(r"[^\r\n]+|[\r\n]", line)]
     whole = "\n".join(lines)
     assert len(whole) > 100_000
+    encode = t._encoder.encode  # without the special tokens that cut these texts into short ones
     expected = []
     for number, line in enumerate(lines):
-        expected += (t.encode("\n", add_special=False) if number else []) + t.encode(line, add_special=False)
-    assert t.encode(whole, add_special=False) == expected
+        expected += (encode("\n", False) if number else []) + encode(line, False)
+    assert encode(whole, True) == expected
 
 
 def test_fim_tokens():
@@ -190,10 +244,9 @@ def test_ends(shared_data):
 def test_speed_of_bpe(shared_data):
     """No timing is asserted: this only shows that long text does not blow up (benchmarks/tokenizer.py measures)."""
     t = tokenizer(shared_data, "llama-bpe")
-    text = "The quick brown fox jumps over the lazy dog, and then it rests. " * 2000
+    sentence = "The quick brown fox jumps over the lazy dog, and then it rests!!"
     start = time.perf_counter()
-    ids = t.encode(text)
-    assert t.decode(ids) == text
+    assert t.encode(sentence + f" {sentence}" * 2000) == t.encode(sentence) + t.encode(f" {sentence}", add_special=False) * 2000
     assert time.perf_counter() - start < 60
 
 
@@ -267,6 +320,37 @@ def test_stop_strings_in_any_split(pieces, stops):
             break
     assert finder.found == found
     assert finder.push("more") + finder.flush() == ("" if found else text[len(shown) :] + "more")
+
+
+def test_stop_strings_have_text():
+    with pytest.raises(ValueError, match="a stop string must not be empty"):
+        StopFinder(["a", ""])
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "type_", "raw"),
+    [
+        (bpe.piece, "<0x0A>", TokenType.BYTE, b"\n"),
+        (bpe.piece, "Ġa", TokenType.NORMAL, b" a"),
+        (bpe.piece, "Ġa", TokenType.USER_DEFINED, "Ġa".encode()),
+        (bpe.piece, "日", TokenType.NORMAL, "日".encode()),
+        (bpe.raw_piece, "<0x0A>", TokenType.BYTE, b"\n"),
+        (bpe.raw_piece, "▁a", TokenType.NORMAL, b" a"),
+        (bpe.raw_piece, "▁a", TokenType.USER_DEFINED, "▁a".encode()),
+        (spm.piece, "<0x0A>", TokenType.BYTE, b"\n"),
+        (spm.piece, "▁a", TokenType.USER_DEFINED, "▁a".encode()),
+        (spm.piece, "▁a", TokenType.NORMAL, b" a"),
+    ],
+)
+def test_bytes_of_a_token(family, text, type_, raw):
+    assert family(text, type_) == raw
+
+
+def test_a_table_of_normalisations_that_is_cut_off():
+    text = "\u1112\u1161\u11ab".encode()  # its replacement is the last of the table
+    assert CharsMap(vocabularies.CHARSMAP).longest(text, 0) == (len(text), "한".encode())
+    with pytest.raises(ValueError, match="a replacement that does not end"):
+        CharsMap(vocabularies.CHARSMAP[:-1]).longest(text, 0)
 
 
 @given(st.binary(max_size=60))
