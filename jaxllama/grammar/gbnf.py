@@ -12,9 +12,18 @@ def literal(text: str) -> str:
     return '"' + "".join(escapes.get(c, c if c.isprintable() else f"\\x{ord(c):02X}" if ord(c) < 256 else f"\\U{ord(c):08X}") for c in text) + '"'
 
 
+def class_char(code: int) -> str:
+    """A character as it stands in a GBNF class; `\\^` is no escape there."""
+    char = chr(code)
+    if char in "\\]^-[":
+        return "\\" + char if char != "^" else "\\x5E"
+    if char.isprintable() and code < 0xD800:
+        return char
+    return f"\\x{code:02X}" if code < 256 else f"\\U{code:08X}"
+
+
 def _one_of(chars: str, *, negated: bool = False) -> str:
-    escaped = "".join("\\" + c if c in "\\]^-[" else {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(c, c) for c in chars)
-    return f"[{'^' if negated else ''}{escaped}]"
+    return f"[{'^' if negated else ''}{''.join(class_char(ord(c)) for c in chars)}]"
 
 
 def _named(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -32,7 +33,7 @@ _PRIMITIVES = {
 _UNSAID = frozenset("idn-email idn-hostname iri iri-reference uri-template relative-json-pointer".split())
 MOST_IN_ANY_ORDER = 10
 _MOST_UNIQUE = 8
-_MOST_DEPTH = 200
+_MOST_REFERENCES = 200  # one after the other, with nothing between them
 
 
 class Converter:
@@ -48,7 +49,6 @@ class Converter:
         self._rules, self._document = rules, document
         self._any_order, self._ignore = any_order, frozenset(ignore)
         self._refs: dict[str, str] = {}
-        self._depth = 0
         self._write = Members(rules)
         rules.define("space", _SPACE)
         rules.define("char", _CHAR)
@@ -59,17 +59,12 @@ class Converter:
         Raises:
             SchemaError: the schema says what a grammar cannot.
         """
-        self._depth += 1
-        if self._depth > _MOST_DEPTH:
-            raise SchemaError(f"{path}: the schema is nested too deeply")
         try:
             return self._convert(schema, name, path)
         except Impossible as error:
             if error.args:
                 raise
             raise Impossible(f"{path}: no value is valid here: the keywords contradict each other") from None
-        finally:
-            self._depth -= 1
 
     def _convert(self, schema: Any, name: str, path: str) -> str:
         if schema is True or schema == {}:
@@ -94,30 +89,32 @@ class Converter:
             if not values:
                 raise Impossible
             return self._rules.add(name, f"({' | '.join(map(self._value, values))}) space")
-        kinds = types_of(schema) or self._implied(schema, path)
+        kinds = types_of(schema) or self._implied(schema)
         if unknown := [k for k in kinds if k not in TYPES]:
             raise SchemaError(f"{path}.type: expected one of {', '.join(TYPES)}, found {json.dumps(unknown[0])}")
-        self._check(schema, {"type"}.union(*(KNOWN[k] for k in kinds)), path)
+        self._check(schema, path)
         if len(kinds) > 1:
             if "number" in kinds and "integer" in kinds:
                 kinds = [k for k in kinds if k != "integer"]
-            made = [self._typed({k: v for k, v in schema.items() if k in KNOWN[kind]}, kind, f"{name}-{kind}", path) for kind in kinds]
+            made = []
+            for kind in kinds:
+                with suppress(Impossible):
+                    made.append(self._typed({k: v for k, v in schema.items() if k in KNOWN[kind]}, kind, f"{name}-{kind}", path))
+            if not made:
+                raise Impossible
             return self._rules.add(name, " | ".join(made))
         return self._typed(schema, kinds[0], name, path)
 
-    def _implied(self, schema: Mapping[str, Any], path: str) -> list[str]:
+    def _implied(self, schema: Mapping[str, Any]) -> list[str]:
         """The types of a schema that names none: those its keywords are about, as llama.cpp takes them; all where there are none."""
         kinds = implied_types(schema)
         if "format" in schema and not kinds:
             kinds = ["string"]
-        self._check(schema, set().union(*(KNOWN[k] for k in kinds)), path)
         return kinds or list(TYPES)
 
-    def _check(self, schema: Mapping[str, Any], known: set[str], path: str) -> None:
-        if unknown := sorted(set(schema) - known - ANNOTATIONS - self._ignore):
-            everywhere = set().union(*KNOWN.values())
-            if unknown[0] not in everywhere:
-                raise SchemaError(f"{path}.{unknown[0]}: this keyword is not supported in a grammar; ignore (schema_ignore of a request) leaves it out")
+    def _check(self, schema: Mapping[str, Any], path: str) -> None:
+        if unknown := sorted(set(schema).difference({"type"}, *KNOWN.values(), ANNOTATIONS, self._ignore)):
+            raise SchemaError(f"{path}.{unknown[0]}: this keyword is not supported in a grammar; ignore (schema_ignore of a request) leaves it out")
 
     def _say(self, key: str, path: str, why: str) -> None:
         """Complain about a keyword, unless it may be left out."""
@@ -157,7 +154,7 @@ class Converter:
 
     def _followed(self, schema: Any, path: str) -> Any:
         """A schema, or what its reference points to."""
-        for _ in range(_MOST_DEPTH):
+        for _ in range(_MOST_REFERENCES):
             if not isinstance(schema, Mapping) or "$ref" not in schema:
                 return schema
             target, rest = self._target(schema["$ref"], path), {k: v for k, v in schema.items() if k != "$ref" and k not in ANNOTATIONS}
@@ -277,7 +274,7 @@ class Converter:
             last = None if high[0] is None else int(high[0].to_integral_value("ROUND_FLOOR"))
             first = first + 1 if first is not None and low[1] and first == low[0] else first
             last = last - 1 if last is not None and below and last == high[0] else last
-            body = integers(first, last) if first is None or last is None or first <= last else ""
+            body = integers(first, last)
         if not body:
             raise Impossible
         return self._rules.add(name, f"{body} space")
@@ -389,8 +386,6 @@ class Converter:
         most = len(values) if high is None else min(high, len(values))
         if low > most:
             raise Impossible
-        if most == 0:
-            return self._rules.add(name, '"[" space "]" space')
         body = self._write.in_any_order(values, lambda left: len(values) - len(left) >= low, lambda v: f"{self._value(v)} space", f"{name}-left", most=most)
         return self._rules.add(name, f'"[" space {body} "]" space')
 

@@ -12,7 +12,7 @@ _PLACES = 16
 
 
 def integers(low: int | None, high: int | None) -> str:
-    """Whole numbers from `low` to `high`; None: no limit. Without leading zeros."""
+    """Whole numbers from `low` to `high`; None: no limit. Without leading zeros. Empty where there are none."""
     options = []
     if low is None or low < 0:
         options += [f'"-" {part}' for part in _naturals(1 if high is None or high >= 0 else -high, None if low is None else -low)]
@@ -38,12 +38,8 @@ def _naturals(low: int, high: int | None) -> list[str]:
 
 def _same_length(low: str, high: str) -> list[str]:
     """Alternatives for texts of digits of one length, between two of them."""
-    if not low:
-        return ['""']
     if low == high:
         return [literal(low)]
-    if set(low) == {"0"} and set(high) == {"9"}:
-        return ["[0-9]" if len(low) == 1 else f"[0-9]{{{len(low)}}}"]
     if low[0] == high[0]:
         rest = _same_length(low[1:], high[1:])
         return [f"{literal(low[0])} {rest[0]}" if len(rest) == 1 else f"{literal(low[0])} ({' | '.join(rest)})"]
@@ -64,7 +60,7 @@ def _same_length(low: str, high: str) -> list[str]:
 
 
 def numbers(low: Decimal | None, high: Decimal | None, *, above: bool, below: bool) -> str:
-    """Decimal numbers between limits, which are excluded where `above` and `below` say so. No exponents."""
+    """Decimal numbers between limits, which are excluded where `above` and `below` say so. No exponents. Empty where there are none."""
     options = []
     if high is None or high >= 0:
         options += _positive(max(low, Decimal(0)) if low is not None else Decimal(0), high, above and low is not None and low >= 0, below)
@@ -103,8 +99,6 @@ def _fractions(low: Decimal, high: Decimal | None, above: bool, below: bool) -> 
         found.append('""')
     digits = max(len(a), len(b or ""), 1)
     a, last = a.ljust(digits, "0"), "9" * digits if b is None else b.ljust(digits, "0")
-    if a > last or (a == last and b is not None and (above or below) and not (above and not below)):
-        return found
     # A text of digits that begins with one strictly between the limits may go on as it likes.
     inner_low, inner_high = int(a), int(last) if b is None else int(last) - 1
     more = f"[0-9]{{0,{_PLACES}}}"
@@ -124,8 +118,6 @@ def _fractions(low: Decimal, high: Decimal | None, above: bool, below: bool) -> 
             lows += 1
         if b is not None and below and highs * 10 ** (digits - short) == int(last):
             highs -= 1
-        if lows == 0 and low == 0 and above:
-            lows = 1
         if lows <= highs:
             found.append(f'"." ({" | ".join(_same_length(str(lows).rjust(short, "0"), str(highs).rjust(short, "0")))})')
     return found

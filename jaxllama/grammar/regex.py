@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .gbnf import literal
+from .gbnf import class_char, literal
 from .nodes import Chars, Choice, Node, Repeat, Series
 from .reader import GrammarError
 
@@ -286,21 +286,12 @@ def written(node: Node, *, quoted: bool = False) -> str:
     raise TypeError(node)
 
 
-def _char(code: int) -> str:
-    char = chr(code)
-    if char in "\\]^-[":
-        return "\\" + char if char != "^" else "\\x5E"
-    if char.isprintable() and code < 0xD800:
-        return char
-    return f"\\x{code:02X}" if code < 256 else f"\\U{code:08X}"
-
-
 def _class(ranges: Sequence[tuple[int, int]], negated: bool) -> str:
     if negated and not ranges:
         return "."
     if not negated and len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
         return literal(chr(ranges[0][0]))
-    inner = "".join(_char(a) if a == b else f"{_char(a)}-{_char(b)}" for a, b in ranges)
+    inner = "".join(class_char(a) if a == b else f"{class_char(a)}-{class_char(b)}" for a, b in ranges)
     return f"[{'^' if negated else ''}{inner}]"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .gbnf import Rules, literal
+from .gbnf import Rules, class_char, literal
 
 PLAIN = r'"\\\x7F\x00-\x1F'  # what a JSON string does not hold as it is
 
@@ -27,14 +27,14 @@ class Members:
                 node = node.setdefault(char, {})
             node[""] = {}
 
-        def rest(node: dict[str, Any], prefix: str) -> str:
-            chars = [c for c in node if c]
-            escaped = "".join("\\" + c if c in "]^-[" else c for c in chars if c.isprintable() and c not in '"\\')
+        def rest(node: dict[str, Any]) -> str:
+            chars = [c for c in node if c >= " " and c not in '"\\\x7f']  # the others are written with escapes
+            escaped = "".join(class_char(ord(c)) for c in chars)
             options = [f"[^{PLAIN}{escaped}] [^{PLAIN}]*"]
-            options += [f"{literal(c)} {rest(node[c], prefix + c)}" for c in chars if c.isprintable() and c not in '"\\']
+            options += [f"{literal(c)} {rest(node[c])}" for c in chars]
             return f"({' | '.join(options)})" + ("" if "" in node else "?")
 
-        return self._rules.add(f"{name}-key", f'"\\"" {rest(tree, "")} "\\""')
+        return self._rules.add(f"{name}-key", f'"\\"" {rest(tree)} "\\""')
 
     def in_order(self, pairs: Mapping[str, str], required: list[str], extra: str | None, name: str) -> str:
         """Required members in order, then any of the optional ones in order, then others."""
@@ -89,7 +89,7 @@ class Members:
 
         every = tuple(range(len(items)))
         found = after(every)
-        return f"({found})?" if may_end(list(items)) else found
+        return f"({found})?" if found and may_end(list(items)) else found
 
 
 def several(item: str, low: int, high: int | None) -> str:

@@ -227,17 +227,15 @@ def excluded(schema: Schema, what: Any, path: str) -> dict[str, Any] | bool:
     if set(what) == {"type"}:
         own, gone = types_of(schema) or list(TYPES), types_of(what) or []
         left = [t for t in own if t not in gone and not (t == "integer" and "number" in gone)]
-        if not left or ("integer" in gone and "number" not in gone and "number" in left):
-            raise SchemaError(f"{path}.not: numbers that are not integers are not supported in a grammar") if left else Impossible
+        if not left or ("integer" in gone and "number" in left):
+            raise SchemaError(f"{path}: numbers that are not integers are not supported in a grammar") if left else Impossible
         return {**schema, "type": left}
     if set(what) <= {"required", "properties"}:  # holds for everything but objects
         schema = {**schema, "type": _types(types_of(schema) or ["object"], ["object"])}
     if set(what) <= {"type", "required"} and "required" in what and what.get("type", "object") == "object":
         if len(what["required"]) != 1:
-            raise SchemaError(f"{path}.not: the negation of several required properties is not supported in a grammar")
+            raise SchemaError(f"{path}: the negation of several required properties is not supported in a grammar")
         (name,) = what["required"]
-        if name in schema.get("required", ()):
-            return excluded(schema, {"type": "object"}, path)
         return {**schema, "properties": {**schema.get("properties", {}), name: False}}
     if set(what) <= {"type", "required", "properties"} and len(what.get("properties", {})) == 1 and what.get("type", "object") == "object":
         ((name, inner),) = what["properties"].items()

@@ -41,7 +41,7 @@ EXACT: list[Any] = [
     {"type": "array", "prefixItems": [{"type": "integer"}], "minItems": 1, "items": False}, {"prefixItems": [{"type": "integer"}], "items": {"type": "string"}, "minItems": 1}, {"prefixItems": [{"type": "integer"}], "items": {"type": "string"}, "minItems": 3},
     {"prefixItems": [{"type": "integer"}, {}], "items": {"type": "string"}, "minItems": 2, "maxItems": 2}, {"prefixItems": [{"type": "integer"}, {}, {}, {}], "minItems": 2, "maxItems": 2, "items": {}},
     {"items": {"enum": [1, "x", None]}, "uniqueItems": True}, {"items": {"enum": [1, "x", None]}, "uniqueItems": True, "minItems": 2}, {"items": {"enum": [1, "x", None]}, "uniqueItems": True, "minItems": 1, "maxItems": 2},
-    {"items": {"enum": [1, "x"]}, "uniqueItems": False}, {"items": {"type": "integer"}, "uniqueItems": True, "maxItems": 1}, {"items": {"const": 1}, "uniqueItems": True, "maxItems": 0}, {"items": {"$ref": "#/$defs/v"}, "uniqueItems": True, "$defs": {"v": {"enum": [1, "x"]}}},
+    {"items": {"enum": [1, "x"]}, "uniqueItems": False}, {"type": "array", "items": False, "uniqueItems": True}, {"items": {"type": "integer"}, "uniqueItems": True, "maxItems": 1}, {"items": {"const": 1}, "uniqueItems": True, "maxItems": 0}, {"items": {"$ref": "#/$defs/v"}, "uniqueItems": True, "$defs": {"v": {"enum": [1, "x"]}}},
     # objects
     {"properties": {"a": {"type": "integer"}}, **CLOSED}, {"properties": {"a": {}, "b": {"type": "string"}, "ab": {}}, "required": ["a"], **CLOSED}, {"properties": {"a": {}, "b": {}, "ab": {}}, "required": ["a", "ab"], **CLOSED},
     {"properties": {"a": {}, "b": {}}, "additionalProperties": {"type": "integer"}}, {"properties": {"a": {}, "b": {}}, "required": ["b"], **OPEN}, {"properties": {"ab": {}}, "required": ["ab", "b"], "additionalProperties": {"const": 1}},
@@ -56,10 +56,11 @@ EXACT: list[Any] = [
     {"allOf": [{"allOf": [{"type": "string"}, {"minLength": 1}]}, {"not": {"const": "x"}, "enum": ["x", "b", ""]}]}, {"allOf": [{"not": {"type": "string"}}, {"type": ["string", "null", "integer"]}]},
     {"type": ["integer", "string"], "if": {"type": "integer"}, "then": {"maximum": 5}, "else": {"maxLength": 1}},
     {"enum": [1, 2, 3, "x"], "if": {"type": "string"}, "else": {"minimum": 2}}, {"enum": [1, "x"], "if": {"type": "string"}, "then": False}, {"enum": [1, 2, None], "if": {"type": "null"}, "then": {"const": 3}},
+    {"type": ["integer", "string"], "minimum": 5, "maximum": 4}, {"type": ["object", "integer"], "required": ["a"], "not": {"type": "object", "required": ["a"]}},
     {"not": {"type": ["object", "array"]}}, {"enum": [1, 2, "x"], "not": {"const": 2}}, {"type": "boolean", "not": {"const": True}},
     # references
     {"$ref": "#/$defs/int", **REFERRED}, {"$ref": "#/$defs/a~1b~0c", **REFERRED}, {"$ref": "#/$defs/two", "maximum": 4, **REFERRED}, {"items": {"$ref": "#/$defs/two"}, **REFERRED}, {"$ref": "#/$defs/two/allOf/1", "type": "integer", **REFERRED},
-    {"anyOf": [{"$ref": "#/$defs/int"}, {"$ref": "#/$defs/a~1b~0c"}], **REFERRED}, {"properties": {"a": {"$ref": "#"}, "b": {}}, **CLOSED}, {"$ref": "#/$defs/int", "description": "said beside it", **REFERRED}, {"allOf": [{"$ref": "#/$defs/int"}], "minimum": 1, **REFERRED},
+    {"anyOf": [{"$ref": "#/$defs/int"}, {"$ref": "#/$defs/a~1b~0c"}], **REFERRED}, {"properties": {"a": {"$ref": "#"}, "b": {}}, **CLOSED}, {"$ref": "#/$defs/int", "description": "said beside it", **REFERRED}, {"allOf": [{"$ref": "#/$defs/int", "maximum": 4}], "minimum": 1, **REFERRED},
     {"not": {"$ref": "#/$defs/a~1b~0c"}, "enum": ["x", "ab"], **REFERRED}, {"enum": ["x", 1], "if": {"$ref": "#/$defs/int"}, "then": {"$ref": "#/$defs/two"}, "else": {"$ref": "#/$defs/int"}, **REFERRED},
 ]  # fmt: skip
 

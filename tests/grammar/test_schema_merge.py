@@ -33,7 +33,7 @@ SCHEMAS: list[Any] = [
     {"type": "array", "prefixItems": [{"type": "integer"}, {"enum": ["x", 1]}], "minItems": 2},
     {"type": "array", "prefixItems": [{"minimum": 1}, {"type": "string"}], "maxItems": 2},
     {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": [1, "x"]}}, "required": ["a"]},
-    {"type": "object", "properties": {"b": {"type": "string"}, "ab": {}}, "required": ["b", "a"], "maxProperties": 2},
+    {"type": "object", "properties": {"b": {"type": "string"}, "ab": {}}, "required": ["b"], "maxProperties": 2},
     {"type": "object", "properties": {"a": {"const": 1}}, "additionalProperties": False},
     {"type": "object", "properties": {"b": {"const": "x"}}, "additionalProperties": {"type": "integer"}, "minProperties": 2},
     {"type": "object", "patternProperties": {"^a": {"type": "integer"}}, "additionalProperties": False},

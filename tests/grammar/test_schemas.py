@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import json
 import random
 import typing
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import telling
 
-from jaxllama.grammar import Grammar, GrammarError, SchemaError, schema_of
+from jaxllama.grammar import Grammar, GrammarError, SchemaError, json_schema_to_gbnf, schema_of
 from jaxllama.grammar.automaton import Automaton
 from jaxllama.grammar.matcher import Matcher, first_error
 from jaxllama.grammar.number_range import integers, numbers
@@ -89,7 +90,40 @@ def test_any_order_takes_any_order():
     assert not Grammar.from_json_schema(schema).accepts('{"c":null,"b":null}')
 
 
+@pytest.mark.parametrize("name", ["a", "a]^-[", "a\u00a0b", "é\u200b", "\u2028", "\x85", "\U000e0001", 'a"b', "a\\", "\n", "\x7f", ""])
+def test_other_members_are_none_that_is_named(name):
+    grammar = Grammar.from_json_schema({"properties": {name: {"type": "integer"}}, "additionalProperties": {"type": "null"}})
+
+    def accepts(key, value):
+        return grammar.accepts(json.dumps({key: value}, ensure_ascii=False))
+
+    assert accepts(name, 1)
+    assert not accepts(name, None)
+    for other in ("b", "ab", f"b{name}" if name.isprintable() and not {'"', "\\"} & set(name) else "aab"):
+        assert accepts(other, None)
+        assert not accepts(other, 1)
+
+
+def test_keys_may_be_escaped_where_none_is_named():
+    assert Grammar.from_json_schema({"additionalProperties": {"type": "integer"}}).accepts('{"\\n\\u0061": 1}')
+
+
 ERRORS = [
+    ({"allOf": [{"type": "string", "pattern": "a"}, {"pattern": "b"}]}, r"\$\.pattern: these two values of the keyword cannot be combined"),
+    ({"type": ["number", "string"], "not": {"type": "integer"}}, r"\$\.not: numbers that are not integers are not supported"),
+    ({"type": "object", "not": {"required": ["a", "b"]}}, r"\$\.not: the negation of several required properties"),
+    ({"type": "string", "not": {"type": "string"}}, r"no value is valid"),
+    ({"properties": {"a": {"type": "integer", "minimum": 5, "maximum": 4}}}, r"^\$\.properties\.a: no value is valid"),
+    ({"type": "integer", "items": {}, "multipleOf": 3}, r"\$\.multipleOf: this keyword is not supported"),
+    ({"minimum": 3, "multipleOf": 3}, r"\$\.multipleOf: this keyword is not supported"),
+    ({"type": "string", "pattern": "a", "format": "date"}, r"\$\.format: a format beside a pattern"),
+    ({"additionalProperties": {"type": "integer"}, "minProperties": 2}, r"\$\.minProperties: requiring more than one unnamed"),
+    ({"patternProperties": {"(?=a)": {}}}, r"\$\.patternProperties: lookaround"),
+    (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"allOf": [{"$ref": "#/$defs/c"}]}, "c": {"$ref": "#/$defs/c"}}},
+        "the references form a cycle",
+    ),
+    ({"type": ["integer", "array"], "minimum": 5, "maximum": 4, "items": False, "minItems": 1}, r"^\$: no value is valid"),
     ({"type": "string", "contentEncoding": "x"}, r"\$\.contentEncoding"),
     ({"type": "array", "contains": {}}, r"\$\.contains"),
     ({"type": "integer", "multipleOf": 3}, r"\$\.multipleOf"),
@@ -128,37 +162,79 @@ def test_what_may_be_ignored_is():
     assert Grammar.from_json_schema({"type": "integer", "multipleOf": 3}, ignore=["multipleOf"]).accepts("4")
     assert Grammar.from_json_schema({"oneOf": [{"type": "integer"}, {"type": "number"}]}, ignore=["oneOf"]).accepts("4")
     assert Grammar.from_json_schema({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, ignore=["uniqueItems"]).accepts("[1,1]")
+    assert Grammar.from_json_schema({"type": "string", "pattern": "(?=a)b"}, ignore=["pattern"]).accepts('"c"')
+    assert Grammar.from_json_schema({"unheard-of": 1}, ignore=["unheard-of"]).accepts("[null]")
+    named = Grammar.from_json_schema({"properties": {"a": {}}, "patternProperties": {"^a": {"type": "integer"}}}, ignore=["patternProperties"])
+    assert named.accepts('{"a":1}')
+    assert not named.accepts('{"a":"x"}')
+
+
+def test_numbers_without_limits_have_exponents():
+    for text in ("-1e5", "1.5E+20", "0e-7"):
+        assert Grammar.from_json_schema({"type": "number"}).accepts(text)
+    assert json_schema_to_gbnf({"type": ["number", "integer", "null"]}) == json_schema_to_gbnf({"type": ["number", "null"]})  # not read in two ways
+
+
+def test_a_format_is_about_strings():
+    grammar = Grammar.from_json_schema({"format": "date"})
+    assert grammar.accepts('"2024-02-28"')
+    assert not grammar.accepts("1")
+
+
+def test_deep_and_wide_schemas():
+    deep: Any = True
+    for _ in range(2000):
+        deep = {"items": deep}
+    with pytest.raises(SchemaError, match="the schema is nested too deeply"):
+        Grammar.from_json_schema(deep)
+    wide = {"properties": {f"p{n}": {"items": {}} for n in range(250)}}
+    assert Grammar.from_json_schema(wide).accepts('{"p7":[],"p249":[1]}')
 
 
 @given(st.one_of(st.none(), st.integers(-3000, 3000)), st.one_of(st.none(), st.integers(-3000, 3000)), st.lists(st.integers(-5000, 5000), min_size=5))
 def test_ranges_of_whole_numbers(low, high, values):
-    if low is not None and high is not None and low > high:
-        low, high = high, low
-    matcher = Matcher(read_gbnf(f"root ::= {integers(low, high)}"))
+    body = integers(low, high)
+    if not body:
+        assert low is not None
+        assert high is not None
+        assert low > high
+        return
+    matcher = Matcher(read_gbnf(f"root ::= {body}"))
     for value in [*values, low or 0, high or 0, (low or 0) - 1, (high or 0) + 1]:
         inside = (low is None or value >= low) and (high is None or value <= high)
         assert (first_error(matcher, str(value)) is None) == inside
 
 
 decimals = st.builds(lambda n, places: Decimal(n) / 10**places, st.integers(-3000, 3000), st.integers(0, 2))
+LIMITS = [None, *map(Decimal, ("-0.75", "0", "0.25", "0.5", "0.75", "1", "2.05"))]
 
 
-@given(st.one_of(st.none(), decimals), st.one_of(st.none(), decimals), st.booleans(), st.booleans(), st.lists(decimals, min_size=5))
-def test_ranges_of_numbers(low, high, above, below, values):
-    if low is not None and high is not None and low > high:
-        low, high = high, low
+def check_range(low, high, above, below, values):
     above, below = above and low is not None, below and high is not None
     body = numbers(low, high, above=above, below=below)
     if not body:
-        assert low == high
-        assert above or below
+        assert low is not None
+        assert high is not None
+        assert low > high or (low == high and (above or below))
         return
     matcher = Matcher(read_gbnf(f"root ::= {body}"))
     near = [x + d for x in (low, high) if x is not None for d in (Decimal(0), Decimal("0.001"), Decimal("-0.001"))]
     for value in [*values, *near]:
         text = format(value.normalize() if value else Decimal(0), "f")
         inside = (low is None or (value > low if above else value >= low)) and (high is None or (value < high if below else value <= high))
-        assert (first_error(matcher, text) is None) == inside, text
+        assert (first_error(matcher, text) is None) == inside, (low, high, above, below, text)
+
+
+@given(st.one_of(st.none(), decimals), st.one_of(st.none(), decimals), st.booleans(), st.booleans(), st.lists(decimals, min_size=5))
+def test_ranges_of_numbers(low, high, above, below, values):
+    check_range(low, high, above, below, values)
+
+
+@pytest.mark.parametrize("low", LIMITS)
+def test_ranges_with_limits_of_several_places(low):
+    values = list(map(Decimal, ("-0.8", "-0.3", "0.1", "0.2", "0.3", "0.9", "1.5", "2.1")))
+    for high, above, below in itertools.product(LIMITS, (False, True), (False, True)):
+        check_range(low, high, above, below, values)
 
 
 def test_choices():
