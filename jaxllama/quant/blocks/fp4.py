@@ -80,7 +80,6 @@ def quantize_mx(x: Array, importance: Array | None, row_mean_square: Array) -> A
 
 def _scale_byte(x: Array) -> Array:
     """The scale byte int32 for numbers that are not negative, halves rounded up, at most 126."""
-    x = jnp.minimum(x, 448.0)
     word = jax.lax.bitcast_convert_type(x, jnp.int32)
     normal = (word >> 20) + (word >> 19 & 1) - ((127 - 7) << 3)
     small = jnp.minimum((x * 512 + 0.5).astype(jnp.int32), 7)
