@@ -13,7 +13,7 @@ from .environment import prefer_wide_vectors, use_compilation_cache
 prefer_wide_vectors()  # before anything imports jax
 
 # ruff: noqa: E402
-from .api import Kept, Model, Piece, Result, load
+from .api import Kept, Model, load
 from .decode import (
     LogitsError,
     Sampling,
@@ -36,6 +36,7 @@ from .grammar import Grammar, GrammarError, RegexError, SchemaError
 from .grammar.tokens import TokenGrammar
 from .hub import embedded_model
 from .models import Config, ContextFull, DecodeState, forward, init_state, load_params, read_config
+from .pieces import Piece, Result
 from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, to_blocks
 from .text import Tokenizer
 

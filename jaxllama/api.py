@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
@@ -14,20 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from .chat import Chat, complete_chat, stream_chat
-from .decode import Grammars, Programs, Sampling, Session, Stop, Timings, Tokens, Words, make_words, prefill_prompts, stream_tokens
+from .decode import Grammars, Programs, Sampling, Session, Words, make_words, prefill_prompts, stream_tokens
 from .decode.shapes import bucket_for, padded_chunks
 from .formats.gguf import Field, GGUFFile, open_gguf
 from .grammar import Grammar
 from .grammar.tokens import TokenGrammar
 from .grammar.trie import build_trie
 from .hub import find_model
-from .models import Config, DecodeState, Params, cache_dtype, forward, hidden, init_state, load_packed, read_config
+from .models import Config, ContextFull, DecodeState, Params, cache_dtype, forward, hidden, init_state, load_packed, read_config
 from .models.parameters import Progress
+from .pieces import Piece, PieceWriter, Result, result_of
 from .prompt import Prompt, read_prompt, read_prompts
 from .quant.quantize_file import check_tensor
 from .request import CONSTRAINTS, grammar_for, is_whole, sampling_for, texts_of
 from .text import Tokenizer
-from .text.stop import StopFinder
 
 DEFAULT_CONTEXT = 4096
 
@@ -38,48 +38,6 @@ _jit_forward = jax.jit(forward, static_argnames=("config",), donate_argnames=("s
 def _jit_hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
     x, state = hidden(params, state, tokens, config=config)
     return x, replace(state, positions=state.positions + tokens.shape[1])
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of a streamed generation.
-
-    Attributes:
-        text: what can be shown now; may be empty, or belong to tokens before this one (a character is never cut in two).
-        token: the token's id; None for the last piece.
-        logprob: log-probability of the token, before the samplers.
-        reason: on the last piece, why generation stopped: "end" (an end-of-generation token), "limit" (n_predict), "context" (it is full), "stop" (a stop
-            string) or "grammar" (the text is incomplete, but the grammar allows no further token).
-        timings: on the last piece.
-        likely: with `n_probs`: the most likely tokens at this position, with their log-probabilities.
-    """
-
-    text: str
-    token: int | None = None
-    logprob: float | None = None
-    reason: str | None = None
-    timings: Timings | None = None
-    likely: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished generation.
-
-    Attributes:
-        text: the continuation, without the prompt.
-        tokens, logprobs: the generated tokens, without the end-of-generation token, and their log-probabilities.
-        reason: as in `Piece`.
-        timings: of the whole call; slots of a batch share it.
-        likely: with `n_probs`: for each token the most likely ones at its position.
-    """
-
-    text: str
-    tokens: list[int]
-    logprobs: list[float]
-    reason: str
-    timings: Timings = field(repr=False)
-    likely: list[tuple[tuple[int, float], ...]] = field(default_factory=list, repr=False)
 
 
 class Model:
@@ -250,7 +208,7 @@ class Model:
         pieces: list[list[Piece]] = [[] for _ in prompts]
         for slot, piece in self._stream(prompts, n_predict, stop, options):
             pieces[slot].append(piece)
-        results = [_result(p) for p in pieces]
+        results = [result_of(p) for p in pieces]
         return results if many else results[0]
 
     def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
@@ -305,8 +263,10 @@ class Model:
 
         Raises:
             ContextFull: a prompt does not fit `n_ctx`.
-            ValueError: `kept` comes with several prompts, or has several slots.
+            ValueError: `kept` is another model's, comes with several prompts, or has several slots.
         """
+        if not isinstance(kept, Session | None):
+            raise TypeError(f"kept: expected a session, which prefill returns, found {kept!r}")
         ids = [self.encode(p) for p in read_prompts(prompts)[0]]
         if not ids:
             raise ValueError("there is no prompt to read")
@@ -328,9 +288,11 @@ class Model:
     ) -> Iterator[tuple[int, Piece]]:
         if not is_whole(n_predict) or n_predict < -1:
             raise ValueError(f"n_predict (max_tokens) must be a whole number, 0 to read the prompt only, or -1 for no limit, not {n_predict!r}")
+        if not isinstance(kept, Kept | None):
+            raise TypeError(f"kept: expected jaxllama.Kept(), the same object for every turn, found {kept!r}")
         ids = [self.encode(p) for p in prompts]
         rest = dict(options)
-        n_probs, after = rest.pop("n_probs", 0) or 0, rest.pop("post_sampling_probs", False)
+        n_probs, after = rest.pop("n_probs", 0), rest.pop("post_sampling_probs", False)
         if not is_whole(n_probs) or n_probs < 0:
             raise ValueError(f"n_probs must be a whole number of at least 0, not {n_probs!r}")
         preserved = texts_of("preserved_tokens", rest.pop("preserved_tokens", None))
@@ -345,14 +307,19 @@ class Model:
         running = self.grammars.start(wanted, [begun] * len(prompts)) if any(g is not None for g in wanted) else None
         with self.programs.turn():  # of two that ask at the same time, one gets it
             before = None if kept is None else kept.take()
-        session = self._prefill(ids, before)
+        try:
+            session = self._prefill(ids, before if before is not None and before.is_of(self.programs) else None)
+        except ContextFull:
+            if kept is not None:
+                kept.session = before  # nothing was read
+            raise
         if n_predict == 0:
             if kept is not None:
                 kept.session = session
             yield from ((slot, Piece("", reason="limit", timings=session.timings)) for slot in range(len(prompts)))
             return
         visible = frozenset(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
-        writers = [_Writer(self.tokenizer, stops, visible, int(n_probs)) for _ in prompts]
+        writers = [PieceWriter(self.tokenizer, stops, visible, int(n_probs)) for _ in prompts]
         limits = [min(int(n_predict), 2**31 - 1) if n_predict > 0 else 2**31 - 1] * len(prompts)
         words = self.words_for_infill if "infill" in sampling.chain else self.words
         report = ("after" if after else "before") if n_probs else ""
@@ -386,7 +353,7 @@ class Model:
 
 @dataclass
 class Kept:
-    """A prompt cache for one conversation at a time: it keeps the KV cache of the last generation for the next one.
+    """A prompt cache for one conversation at a time: it keeps the KV cache of the last generation for the next one. Another model begins anew.
 
     Attributes:
         session: of the last generation; None before the first, while one runs, and after an error.
@@ -398,47 +365,6 @@ class Kept:
         """The session, which nobody else may use then."""
         found, self.session = self.session, None
         return found
-
-
-class _Writer:
-    """Turns one slot's tokens into pieces."""
-
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], shown: Collection[int] = (), n_probs: int = 0):
-        self.decoder, self.stops = tokenizer.stream(shown=shown), StopFinder(stop)
-        self.finished, self._n_probs = False, n_probs
-
-    def take(self, step: Tokens, slot: int, timings: Timings) -> Iterator[Piece]:
-        if self.finished:
-            return
-        tokens, reason = step.tokens[slot], step.reasons[slot]
-        for i, (token, logprob, likely) in enumerate(zip(tokens, step.logprobs[slot], step.likely[slot], strict=True)):
-            if reason is Stop.END and i == len(tokens) - 1:
-                break  # the token that ends the text is no part of it
-            text = self.stops.push(self.decoder.push(token))
-            yield Piece(text, token, logprob, likely=tuple(likely[: self._n_probs]))
-            if self.stops.found is not None:
-                self.finished = True
-                yield Piece("", reason="stop", timings=timings)
-                return
-        if reason is not Stop.RUNNING:
-            self.finished = True
-            rest = self.stops.push(self.decoder.flush()) + self.stops.flush()
-            yield Piece(rest, reason=reason.name.lower(), timings=timings)
-
-
-def _result(pieces: list[Piece]) -> Result:
-    made = [p for p in pieces if p.token is not None]
-    last = pieces[-1]
-    assert last.reason is not None
-    assert last.timings is not None
-    return Result(
-        text="".join(p.text for p in pieces),
-        tokens=[p.token for p in made if p.token is not None],
-        logprobs=[p.logprob for p in made if p.logprob is not None],
-        reason=last.reason,
-        timings=last.timings,
-        likely=[p.likely for p in made] if any(p.likely for p in made) else [],
-    )
 
 
 def load(

@@ -19,7 +19,8 @@ from .text.chat.template import ChatTemplate
 from .text.chat.tool_grammar import ToolGrammar, tool_grammar
 
 if TYPE_CHECKING:
-    from .api import Model, Piece
+    from .api import Model
+    from .pieces import Piece
 
 FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length", "grammar": "stop"}  # our reasons to stop in OpenAI's words
 _PROMPT_OPTIONS = frozenset("tools tool_choice parallel_tool_calls add_generation_prompt continue_final_message chat_template_kwargs".split())
@@ -173,6 +174,9 @@ def stream_chat(
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
     """Answer messages, piece by piece; see `Model.stream_chat`."""
+    max_tokens = options.pop("n_predict", max_tokens)  # llama.cpp's name for it
+    if "shown" in options:
+        raise TypeError("shown: a chat's template says which special tokens its answers show; preserved_tokens adds others")
     if not is_whole(reasoning_budget) or reasoning_budget < -1:
         raise MessageError(f"reasoning_budget: expected a number of tokens, 0 for no reasoning or -1 for no limit, found {reasoning_budget!r}")
     reasoning = "off" if reasoning_budget == 0 and reasoning == "auto" else reasoning

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from .decode import Breakers, Sampling, make_breakers, make_sampling
-from .decode.sampling import DEFAULT_BREAKERS, SAMPLERS
+from .decode.sampling import DEFAULT_BREAKERS, FLOATS, INTEGERS, SAMPLERS
 from .grammar import Grammar, GrammarError, SchemaError, gbnf_of_choices, gbnf_of_regex, json_schema_to_gbnf, schema_of
 from .grammar.compose import after_thought, from_triggers
 from .text import Tokenizer
@@ -86,13 +86,15 @@ def sampling_for(
     """
     if seed is None or (isinstance(seed, int) and seed < 0):
         seed = [secrets.randbits(32) for _ in range(slots)]
+    if unknown := sorted(parameters.keys() - {*FLOATS, *INTEGERS, "samplers"}):
+        raise TypeError(f"there is no option or sampling parameter '{unknown[0]}'; sampling parameters are {', '.join(sorted([*FLOATS, *INTEGERS]))}")
     given = {name: value for name, value in parameters.items() if value is not None}
     multiplier = given.get("dry_multiplier", 0.0)
     wanted = any(multiplier) if isinstance(multiplier, Sequence) else bool(multiplier)
     return make_sampling(
         slots,
         seed=seed,
-        ignore_end=ignore_eos,
+        ignore_end=False if ignore_eos is None else ignore_eos,
         logit_bias=bias_of(tokenizer, logit_bias),
         breakers=_breakers(tokenizer, tuple(texts_of("dry_sequence_breakers", dry_sequence_breakers))) if wanted else None,
         **(recommended(metadata) | given),
@@ -108,7 +110,9 @@ def _breakers(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Breakers:
 def bias_of(tokenizer: Tokenizer, given: Any) -> dict[int, float]:
     """A request's logit_bias by token."""
     found: dict[int, float] = {}
-    pairs = given.items() if isinstance(given, Mapping) else given or ()
+    pairs = given.items() if isinstance(given, Mapping) else () if given is None else given
+    if not isinstance(pairs, Iterable):
+        raise ValueError(f"logit_bias: expected a mapping from tokens to biases, or pairs of them, found {given!r}")
     for pair in pairs:
         if not isinstance(pair, Iterable) or isinstance(pair, str) or len(both := tuple(pair)) != 2:
             raise ValueError(f"logit_bias: expected pairs of a token (an id or text) and a bias, found {pair!r}")
@@ -164,20 +168,29 @@ def grammar_for(
             if json_schema is not None:
                 raise ValueError("json_schema and response_format cannot be used together")
             json_schema = json_schema_of_format
-    given = [n for n, v in (("grammar", grammar), ("json_schema", json_schema), ("regex", regex), ("choice", choice)) if v is not None and v != ""]
+    grammar = None if isinstance(grammar, str) and not grammar else grammar  # as in llama.cpp, an empty text is none
+    given = [n for n, v in (("grammar", grammar), ("json_schema", json_schema), ("regex", regex), ("choice", choice)) if v is not None]
     if len(given) > 1:
         raise ValueError(f"{given[0]} and {given[1]} cannot be used together")
+    triggers: list[Any] = [grammar_triggers] if isinstance(grammar_triggers, (str, Mapping)) else list(grammar_triggers or ())
+    if triggers and not grammar_lazy:
+        raise ValueError("grammar_triggers: they need grammar_lazy=True; without it a grammar holds from the beginning")
     if not given:
         return None
     if grammar is not None and not isinstance(grammar, (str, Grammar)):
         raise GrammarError(f"grammar: expected GBNF or a Grammar, found {type(grammar).__name__}")
+    if regex is not None and not (isinstance(regex, str) and regex):
+        raise ValueError(f"regex: expected a regular expression, found {regex!r}")
+    if choice is not None and (isinstance(choice, str) or not isinstance(choice, Iterable)):
+        raise ValueError(f"choice: expected a list of texts, found {choice!r}")
+    if isinstance(json_schema, str):
+        raise SchemaError(f"json_schema: expected a schema as a dictionary, or a type, found {json_schema!r}")
     if isinstance(grammar, Grammar):
         found = grammar
     elif json_schema is not None:
         found = _read(tokenizer, json_schema_to_gbnf(schema_of(json_schema), any_order=any_order, ignore=texts_of("schema_ignore", schema_ignore)))
     else:
-        found = _read(tokenizer, grammar or (gbnf_of_regex(regex) if regex is not None else gbnf_of_choices(choice or ())))
-    triggers = [grammar_triggers] if isinstance(grammar_triggers, (str, Mapping)) else grammar_triggers
+        found = _read(tokenizer, grammar or (gbnf_of_regex(regex) if regex is not None else gbnf_of_choices(list(choice or ()))))
     return _from_triggers(found, tuple(_trigger(tokenizer, t) for t in triggers)) if grammar_lazy else found
 
 

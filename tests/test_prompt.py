@@ -126,6 +126,36 @@ def test_one_text_is_not_a_list_of_its_characters(model):
             model.generate("x", **bad)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"regex": ""}, ValueError, "regex: expected a regular expression, found ''"),
+        ({"regex": b"x"}, ValueError, "regex: expected a regular expression"),
+        ({"choice": ""}, ValueError, "choice: expected a list of texts, found ''"),
+        ({"choice": 5}, ValueError, "choice: expected a list of texts, found 5"),
+        ({"json_schema": ""}, ValueError, "json_schema: expected a schema"),
+        ({"grammar_triggers": ["x"], "grammar": 'root ::= "x"'}, ValueError, "grammar_triggers: they need grammar_lazy"),
+        ({"samplers": 5}, ValueError, "samplers: expected names or functions .*, found 5"),
+        ({"samplers": [None]}, ValueError, "samplers: expected names or functions"),
+        ({"logit_bias": 5}, ValueError, "logit_bias: expected a mapping from tokens to biases, or pairs of them, found 5"),
+        ({"n_probs": None}, ValueError, "n_probs must be a whole number"),
+        ({"temprature": None}, TypeError, "there is no option or sampling parameter 'temprature'"),
+    ],
+)
+def test_options_that_mean_nothing_are_told(model, options, error, message):
+    with pytest.raises(error, match=message):
+        model.generate("Once", n_predict=1, **options)
+
+
+def test_what_is_kept_is_of_the_right_kind(model):
+    with pytest.raises(TypeError, match=r"kept: expected jaxllama.Kept\(\)"):
+        next(model.stream("Once", kept=5))
+    with pytest.raises(TypeError, match="kept: expected a session"):
+        model.prefill("Once", kept=jaxllama.Kept())
+    with pytest.raises(TypeError, match="shown: a chat's template"):
+        model.chat([{"role": "user", "content": "Hi"}], shown=[1])
+
+
 def test_texts_that_are_measured_are_prompts_too(model, tmp_path):
     text = "Once upon a time there was a fox. " * 2
     value = jaxllama.perplexity(model, text, n_ctx=8, chunks=1).value

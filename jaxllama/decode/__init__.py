@@ -1,7 +1,7 @@
 """Decoding: states, the step, the loop, sampling."""
 
 from .chain import Choice, distribution, sample
-from .generate import LogitsError, Session, Timings, Tokens, prefill_prompts, stream_tokens
+from .generate import LogitsError, Session, Timings, Tokens, check_chosen, prefill_prompts, stream_tokens
 from .grammars import Grammars, Running
 from .history import History, remember, start_history
 from .loop import Emitted, Run, Stop, begin, choose, decode_loop, jit_choose, jit_decode_loop
@@ -31,6 +31,7 @@ __all__ = [
     "begin",
     "chain_of",
     "chain_of_letters",
+    "check_chosen",
     "choose",
     "decode_loop",
     "distribution",

@@ -38,8 +38,8 @@ class Choice:
         logprobs: f32[B], under the whole distribution, before anything changed it.
         likely, likely_logprobs: int32[B, N], f32[B, N]: the most likely tokens, before the samplers or after them; N is 0 where nobody asked.
         enough: bool[B], false where a sampler would have had to see more of the vocabulary: nothing else means anything there, and nothing was learned.
-        allowed: bool[B], false where the slot's grammar does not allow the token: biases and samplers have left none that it does. `choose` makes it false also
-            where the logits are not numbers.
+        allowed: bool[B], false where biases and samplers have left no token, or none that the slot's grammar allows. `choose` makes it false also where the
+            logits are not numbers.
     """
 
     tokens: jax.Array
@@ -296,7 +296,8 @@ def sample(
         token = argmax(chain.given) if best is None else jax.lax.cond(touched, lambda: argmax(chain.given), lambda: best)
         one, nothing = jnp.ones(slots), jnp.full((slots, reported), -jnp.inf)
         first = jnp.arange(reported)[None] == 0
-        return _Drawn(token, one, one, one > 0, jnp.where(first, token[:, None], 0), jnp.where(first, 0.0, nothing))
+        possible = jnp.take_along_axis(chain.given, token[:, None], axis=1)[:, 0] > -jnp.inf
+        return _Drawn(token, jnp.where(possible, one, 0.0), one, one > 0, jnp.where(first, token[:, None], 0), jnp.where(first, 0.0, nothing))
 
     plain = "temperature" in p.chain and not any(callable(s) or s in ("infill", "adaptive_p") for s in chain.after)
     cold = (p.temperature <= 0) & (p.dynatemp_range <= 0) & (p.typical_p >= 1) & (p.xtc_probability <= 0) & (p.mirostat == 0)
@@ -305,9 +306,9 @@ def sample(
     if report == "before":
         logs, likely = top(logits, reported)
         logs -= total[:, None]
-    allowed = jnp.ones(slots, bool)
+    allowed = found.probabilities > 0  # false, too, where a sampler has made something that is no number
     if constraint is not None:  # where all that the grammar allows is forbidden, the token is one of those, or any
-        allowed = bit(constraint.mask, found.tokens) & (jnp.take_along_axis(chain.given, found.tokens[:, None], axis=1)[:, 0] > -jnp.inf)
+        allowed &= bit(constraint.mask, found.tokens) & (jnp.take_along_axis(chain.given, found.tokens[:, None], axis=1)[:, 0] > -jnp.inf)
     choice = Choice(found.tokens, jnp.take_along_axis(logits, found.tokens[:, None], axis=1)[:, 0] - total, likely, logs, found.enough, allowed)
     surprise = history.surprise - p.mirostat_eta * (-jnp.log2(found.probabilities) - p.mirostat_tau)
     history = replace(history, surprise=jnp.where((p.mirostat > 0) & found.enough, surprise, history.surprise))

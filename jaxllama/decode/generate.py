@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,12 +26,21 @@ DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows s
 
 
 class LogitsError(ValueError):
-    """A model's logits are not numbers: nothing can be chosen."""
+    """Nothing can be chosen: a model's logits are not numbers, or biases and samplers have left no token."""
 
-    def __init__(self) -> None:
+    def __init__(self, reason: Stop = Stop.BROKEN) -> None:
         super().__init__(
-            "the model's logits are not numbers; its file may be damaged: --check-tensors, or load(..., check_tensors=True), looks at every number of it"
+            "the logit biases and samplers have left no token to choose from, or made logits that are not numbers"
+            if reason is Stop.FORBIDDEN
+            else "the model's logits are not numbers; its file may be damaged: --check-tensors, or load(..., check_tensors=True), looks at every number of it"
         )
+
+
+def check_chosen(run: Run) -> None:
+    """Raise a LogitsError if there was nothing to choose from in a slot."""
+    for reason in (Stop.BROKEN, Stop.FORBIDDEN):
+        if (np.asarray(run.reason) == reason).any():
+            raise LogitsError(reason)
 
 
 @dataclass
@@ -72,6 +82,11 @@ class Session:
     logits: jax.Array  # f32[B, V], after the last token of each slot
     timings: Timings = field(default_factory=Timings)
     tokens: list[list[int]] = field(default_factory=list)  # all that each slot has read and made; what is beyond its position is not in the cache yet
+    owner: weakref.ref[Programs] | None = field(default=None, repr=False)  # of the model whose session it is
+
+    def is_of(self, programs: Programs) -> bool:
+        """Whether it is of the model with these programs: another one's cache means nothing to it."""
+        return self.owner is not None and self.owner() is programs
 
 
 def prefill_prompts(
@@ -92,10 +107,12 @@ def prefill_prompts(
 
     Raises:
         ContextFull: a prompt has more than `n_ctx` tokens.
-        ValueError: a prompt is empty; or a kept session does not belong to exactly one prompt.
+        ValueError: a prompt is empty; or a kept session is another model's, or does not belong to exactly one prompt.
     """
     if kept is not None and (len(prompts) != 1 or kept.state.slots != 1):
         raise ValueError(f"a kept session has one slot and continues one prompt, not {kept.state.slots} slots and {len(prompts)} prompts")
+    if kept is not None and not kept.is_of(programs):
+        raise ValueError("the kept session belongs to another model")
     longest = max(map(len, prompts))
     if longest > n_ctx:
         raise ContextFull(f"the prompt has {longest} tokens, the context holds {n_ctx}; shorten the prompt or raise n_ctx (-c)")
@@ -116,7 +133,7 @@ def prefill_prompts(
             jax.block_until_ready(logits)
         seconds += turn.seconds
     assert logits is not None
-    return Session(state, logits, Timings(prompt_tokens=sum(map(len, unread)), prompt_seconds=seconds), [list(p) for p in prompts])
+    return Session(state, logits, Timings(prompt_tokens=sum(map(len, unread)), prompt_seconds=seconds), [list(p) for p in prompts], weakref.ref(programs))
 
 
 def _in_common(kept: Session, prompt: Sequence[int]) -> int:
@@ -151,7 +168,7 @@ def stream_tokens(
         ended: slots that are to stop although nothing on the device says so; the caller adds to it between two dispatches.
 
     Raises:
-        LogitsError: a slot's logits are not numbers.
+        LogitsError: there is nothing to choose from in a slot.
     """
     if any(limit < 1 for limit in limits):
         raise ValueError(f"limits must be at least 1, not {list(limits)}")
@@ -175,8 +192,7 @@ def stream_tokens(
                 )
                 counts = np.asarray(jax.block_until_ready(emitted).counts)
                 brought = (np.asarray(x) for x in (emitted.tokens, emitted.logprobs, emitted.likely, emitted.likely_logprobs))
-            if (np.asarray(run.reason) == Stop.BROKEN).any():
-                raise LogitsError
+            check_chosen(run)
             tokens, logprobs, likely, likely_logprobs = brought
             made = [row[:n].tolist() for row, n in zip(tokens, counts, strict=True)]
             _remember(session, made)

@@ -30,6 +30,7 @@ class Stop(IntEnum):
     GRAMMAR = 4  # a dead end: the grammar allows nothing more, and the text may not end; or all that it allows is forbidden
     CALLER = 5  # whoever reads the tokens wants no more of them: a stop string was found
     BROKEN = 6  # the logits are not numbers: the model is damaged
+    FORBIDDEN = 7  # biases and samplers have left no token
 
 
 @flax.struct.dataclass
@@ -101,7 +102,8 @@ def choose(
     reason = jnp.where(state.positions >= state.n_ctx, Stop.CONTEXT, Stop.RUNNING)
     reason = jnp.where(remaining <= 0, Stop.LIMIT, reason)
     reason = jnp.where(words.end[choice.tokens], Stop.END, reason)
-    reason = jnp.where(stuck, Stop.GRAMMAR, jnp.where(broken, Stop.BROKEN, jnp.where(running, reason, run.reason)))
+    reason = jnp.where(broken, Stop.BROKEN, jnp.where(running, reason, run.reason))
+    reason = jnp.where(stuck, Stop.FORBIDDEN if run.constraint is None else Stop.GRAMMAR, reason)
     constraint = run.constraint
     if constraint is not None:
         assert tables is not None

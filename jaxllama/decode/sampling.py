@@ -134,6 +134,8 @@ def chain_of(samplers: str | Sequence[str | Custom]) -> Chain:
     names = {spelling: name for name, (_, others) in SAMPLERS.items() for spelling in (name, *others)}
     names |= {spelling.replace("_", ""): name for spelling, name in names.items()}
     given = [s for s in samplers.split(";") if s.strip()] if isinstance(samplers, str) else samplers
+    if not isinstance(given, Sequence) or not all(callable(s) or isinstance(s, str) for s in given):
+        raise ValueError(f"samplers: expected names or functions of (logits, history), found {samplers!r}")
     found: list[str | Custom] = []
     for one in given:
         name = one if callable(one) else names.get(one.strip().lower().replace("-", "_"))
@@ -176,6 +178,8 @@ def make_sampling(
         TypeError: there is no such parameter.
         ValueError: a value is not one that the parameter can have.
     """
+    if slots < 1:
+        raise ValueError(f"slots must be at least 1, not {slots}")
     if unknown := sorted(set(parameters) - set(FLOATS) - set(INTEGERS)):
         raise TypeError(f"there is no sampling parameter '{unknown[0]}'; there are {', '.join(sorted([*FLOATS, *INTEGERS]))}")
 

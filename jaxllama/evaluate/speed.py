@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxllama.decode import begin, fork, jit_decode_loop, jit_prefill, make_sampling, start_history
+from jaxllama.decode import begin, check_chosen, fork, jit_decode_loop, jit_prefill, make_sampling, start_history
 from jaxllama.decode.shapes import LOOP_TOKENS, bucket_for, padded_chunks
 from jaxllama.models import DecodeState, init_state
 from jaxllama.models.parameters import leaves
@@ -94,6 +94,7 @@ def stopwatch(model: Model, test: SpeedTest) -> Callable[[], float]:
 
     Raises:
         ValueError: as `measure`.
+        LogitsError: by the function returned, where the model's logits are not numbers.
     """
     if test.prompt < 0 or test.generated < 0 or test.depth < 0 or test.prompt + test.generated == 0 or test.slots < 1:
         raise ValueError(f"a test needs prompt tokens or generated tokens, and at least one slot, not {test}")
@@ -130,6 +131,7 @@ def _write(model: Model, state: DecodeState, count: int) -> None:
     while done < count:
         steps = jnp.int32(min(LOOP_TOKENS, count - done))
         emitted, state, run = model.programs(jit_decode_loop, model.params, state, run, sampling, model.words, None, steps, config=model.config)
+        check_chosen(run)
         done += int(emitted.counts[0])
 
 

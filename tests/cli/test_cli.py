@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import jaxllama
 from jaxllama.cli import flags
 from jaxllama.cli.loading import load_model
 from jaxllama.cli.main import main
@@ -102,6 +103,12 @@ def test_inspect_of_a_file_that_is_not_complete(tmp_path, capsys):
     assert f"not complete: part.gguf has {len(whole) // 2} of " in capsys.readouterr().out
     assert main(["run", "-m", str(tmp_path / "part.gguf")]) == 1
     assert "bytes of data in the file" in capsys.readouterr().err
+
+
+def test_python_runs_the_package():
+    done = subprocess.run([sys.executable, "-m", "jaxllama", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout == f"jaxllama {jaxllama.__version__}\n"
 
 
 def test_inspect(capsys):

@@ -11,6 +11,7 @@ from jaxllama.cli.main import main
 from jaxllama.decode import LogitsError, Stop, begin, jit_choose, logits_kernel, make_sampling, start_history, stream_tokens
 from jaxllama.evaluate import save_base, score_choices
 from jaxllama.evaluate.choices import Question
+from jaxllama.evaluate.speed import SpeedTest, measure
 
 MESSAGE = "logits are not numbers.*--check-tensors"
 
@@ -41,13 +42,39 @@ def test_every_generation_ends_with_an_error(model):
 def test_so_does_what_measures_a_model(model, tmp_path):
     text = "Once upon a time there was a fox. " * 2
     question = Question(("Once upon a time", "Once upon a dog"), (0,))
-    for measure in (
+    for call in (
         lambda: jaxllama.perplexity(model, text, n_ctx=8, chunks=1),
         lambda: save_base(model, text, tmp_path / "base", n_ctx=8, chunks=1),
         lambda: list(score_choices(model, [question])),
     ):
         with pytest.raises(LogitsError, match=MESSAGE):
-            measure()
+            call()
+
+
+def test_so_does_the_measure_of_speed(model):
+    with pytest.raises(LogitsError, match=MESSAGE):
+        measure(model, SpeedTest(0, 4), repeats=1, warmup=False)
+
+
+def _no_numbers(logits, history):
+    return logits * jnp.nan
+
+
+def _nothing(logits, history):
+    return logits - jnp.inf
+
+
+def test_samplers_and_biases_that_leave_nothing(story_model):
+    none = dict.fromkeys(range(story_model.config.n_vocab), False)
+    for options in (
+        {"logit_bias": none, "temperature": 0},
+        {"logit_bias": none, "temperature": 1.0},
+        {"samplers": [_no_numbers, "temperature"]},
+        {"samplers": ["top_k", _nothing]},
+    ):
+        with pytest.raises(LogitsError, match="have left no token to choose from, or made logits that are not numbers"):
+            story_model.generate("Once", n_predict=2, **options)
+    assert story_model.generate("Once", n_predict=2, grammar='root ::= "a"+', logit_bias=none).reason == "grammar"
 
 
 def test_the_command_says_so(damaged, model, monkeypatch, capsys):

@@ -13,6 +13,7 @@ import jaxllama
 from jaxllama import api
 from jaxllama.decode import Programs, generate, make_sampling
 from jaxllama.decode.programs import MOST_OWN
+from jaxllama.models import ContextFull
 
 
 def test_a_kept_session_goes_with_one_prompt(story_model):
@@ -20,6 +21,21 @@ def test_a_kept_session_goes_with_one_prompt(story_model):
     with pytest.raises(ValueError, match="continues one prompt, not 1 slots and 2 prompts"):
         story_model.prefill(["An animal: ", "A fox"], kept=kept)
     assert story_model.prefill(["An animal: a"], kept=kept).timings.prompt_tokens < 4  # it is not used up by that
+
+
+def test_what_is_kept_belongs_to_one_model(story_model, default_model):
+    """Another model, even of the same sizes, begins anew; a prompt that does not fit leaves the cache as it was."""
+    kept = jaxllama.Kept()
+    text = "".join(p.text for p in story_model.stream("Once upon a time", n_predict=6, temperature=0, kept=kept))
+    with pytest.raises(ValueError, match="belongs to another model"):
+        default_model.prefill("Once upon a time" + text, kept=kept.session)
+    with pytest.raises(ContextFull):
+        next(story_model.stream("a " * 500, kept=kept))
+    (*_, last) = story_model.stream("Once upon a time" + text, n_predict=1, temperature=0, kept=kept)
+    assert last.timings.prompt_tokens < 4
+    (*_, last) = default_model.stream("Once upon a time" + text, n_predict=1, temperature=0, kept=kept)
+    assert last.timings.prompt_tokens == len(story_model.encode("Once upon a time" + text))
+    assert kept.session.is_of(default_model.programs)
 
 
 @pytest.fixture
