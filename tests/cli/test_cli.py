@@ -72,6 +72,11 @@ def test_the_same_seed_tells_the_same_story(capsys):
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_a_prompt_alone_is_read(capsys):
+    assert main(["run", "-p", "Once upon a time", "-n", "0", *FAST]) == 0
+    assert capsys.readouterr().out.strip() == "Once upon a time"
+
+
 def test_a_full_context_says_so(capsys):
     assert main(["run", "-n", "-1", "--ignore-eos", "--no-compile-cache", "--exact", "-c", "40"]) == 0
     assert "the context of 40 tokens is full; -c sets a larger one" in capsys.readouterr().err
@@ -346,9 +351,7 @@ def test_perplexity_and_divergence(tmp_path, monkeypatch, capsys):
     assert "--kl-divergence cannot be used together" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("option", "message"), [(["-b", "0"], "-b: expected"), (["-ctk", "q9"], "-ctk: expected"), (["--temp", "nan"], "finite"), (["-n", "0"], "-n: expected")]
-)
+@pytest.mark.parametrize(("option", "message"), [(["-b", "0"], "-b: expected"), (["-ctk", "q9"], "-ctk: expected"), (["--temp", "nan"], "finite")])
 def test_bad_values_are_told_before_anything_is_read(option, message, capsys):
     assert main(["run", "-m", "no-such-file.gguf", *option]) == 1
     captured = capsys.readouterr()
