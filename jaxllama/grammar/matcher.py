@@ -68,8 +68,6 @@ class Matcher:
         for char in text:
             code = ord(char)
             place = self._closed(stack[1] for stack in place if stack is not None and isinstance(stack[0], Chars) and stack[0].matches(code))
-            if not place:
-                break
         return place
 
     def advance_token(self, place: Place, token: int, text: str) -> Place:

@@ -117,6 +117,13 @@ def test_ambiguous_grammars_end():
     assert time.perf_counter() - start < 60
 
 
+def test_too_many_readings_are_an_error(monkeypatch):
+    monkeypatch.setattr("jaxllama.grammar.matcher.MOST_STACKS", 50)
+    assert Grammar.from_gbnf('root ::= "a" | "b"').accepts("b")
+    with pytest.raises(GrammarError, match="ambiguous: more than 50 ways to read the same text"):
+        Grammar.from_gbnf("root ::= " + " | ".join(f'"{n}"' for n in range(50))).accepts("1")
+
+
 # Schemas
 
 SCHEMAS = [

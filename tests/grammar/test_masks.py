@@ -121,6 +121,9 @@ def test_automata_are_the_matcher(name, framing):
             text += char
 
 
+UNCLEAR = 'root ::= "(" p ")" [a-c]*\np ::= "a" q "." | "b"\nq ::= p r\nr ::= "." "." | "c"*'
+
+
 def test_how_grammars_are_followed():
     tiers = {name: Grammar.from_gbnf(text).tier for name, text in ALL.items()}
     assert tiers["list"] == tiers["chess"] == "states"
@@ -128,8 +131,7 @@ def test_how_grammars_are_followed():
     assert {name: tier for name, tier in tiers.items() if tier.startswith("sets")} == {
         "two-readings": "sets: the longer a text, the more ways there are to read it",
     }
-    unclear = Grammar.from_gbnf('root ::= "(" p ")" [a-c]*\np ::= "a" q "." | "b"\nq ::= p r\nr ::= "." "." | "c"*')
-    assert unclear.tier == "sets: what follows a rule may also go on with it, for example at '.'"
+    assert Grammar.from_gbnf(UNCLEAR).tier == "sets: what follows a rule may also go on with it, for example at '.'"
 
 
 def test_invalid_utf8_is_never_allowed():
@@ -314,6 +316,71 @@ def test_counted_texts(low, more, length):
     automaton = Automaton(grammar.rules)
     place = advanced(automaton.states, start_of(automaton), ("<" + "é" * length + ">").encode())
     assert (place is not None and may_end(automaton.states, place)) == (low <= length <= low + more)
+
+
+PIECES = [b"<", b"a", b"aa", b"aaaa", b"a-", b"a-a", b"-", b"a>", b"aa>", b"(a)", b"(a", b")", b")>", b"a-(", b">"]
+TOKENS = build_trie([*PIECES, b""], [len(PIECES)])
+
+
+@pytest.mark.parametrize("item", ["[a-z]", '[a-z] "-"?', 'x\nx ::= [a-z] "-"? | "(" x ")"'])
+@given(st.integers(0, 15), st.integers(0, 10), st.randoms(use_true_random=False))
+@settings(max_examples=12)
+def test_counted_tokens(item, low, more, draw):
+    """Tokens of several items, with and without what comes after them, up to the very end."""
+    body, _, rules = item.partition("\n")
+    grammar = Grammar.from_gbnf(f'root ::= "<" ({body}){{{low},{low + more}}} ">"\n{rules}')
+    bound, matcher = TokenGrammar(grammar, TOKENS), grammar.matcher
+    place, where = bound.start, matcher.start
+    for _ in range(40):
+        allowed = bound.mask(place)
+        following = [matcher.advance(where, piece.decode()) for piece in PIECES]
+        assert allowed.tolist() == [*map(bool, following), matcher.accepts(where)]
+        if not any(following):
+            break
+        token = draw.choice([t for t in range(len(PIECES)) if following[t]])
+        place, where = bound.advance(place, token), following[token]
+
+
+NAMED = ['<[1]> "a"', '!<[1]> "a"', '(<[2]> | "a") [a-]*', '(!<[3]> "-" | "a") "a"*', '"a"* <[7]> root?', 'x "-"\nx ::= "a" <[1]> | "b"']
+
+
+@pytest.mark.parametrize("rules", NAMED)
+def test_tokens_by_number(rules):
+    """Tokens that are named, those that are any other one, and the same texts written otherwise."""
+    grammar = Grammar.from_gbnf(f"root ::= {rules}")
+    bound, matcher, draw = TokenGrammar(grammar, TOKENS), grammar.matcher, random.Random(rules)
+    for _ in range(8):
+        place, where, tokens = bound.start, matcher.start, []
+        for _ in range(8):
+            following = [matcher.advance_token(where, t, piece.decode()) for t, piece in enumerate(PIECES)]
+            assert bound.mask(place).tolist() == [*map(bool, following), matcher.accepts(where)], tokens
+            if not any(following):
+                break
+            token = draw.choice([t for t in range(len(PIECES)) if following[t]])
+            tokens.append(token)
+            place, where = bound.advance(place, token), following[token]
+        again = TokenGrammar(grammar, TOKENS)
+        assert again.mask(again.advance_all(tokens)).tolist() == bound.mask(place).tolist()
+
+
+def test_what_frames_cannot_tell_is_followed_without():
+    grammar = Grammar.from_gbnf(UNCLEAR)
+    framed, bound, matcher = Automaton(grammar.rules), TokenGrammar(grammar, build_trie([bytes([b]) for b in range(127)], [126])), grammar.matcher
+    unsafe = 0
+    waiting = [("", bound.start, matcher.start)]
+    while waiting:
+        text, place, where = waiting.pop()
+        allowed = bound.mask(place)
+        for char in "(a.bc)":
+            following = matcher.advance(where, char)
+            assert allowed[ord(char)] == bool(following), text + char
+            if following and len(text) < 6:
+                waiting.append((text + char, bound.advance(place, ord(char)), following))
+        try:
+            assert advanced(framed.states, start_of(framed), text.encode()) is not None, text
+        except Unsafe:
+            unsafe += 1
+    assert unsafe
 
 
 # With the message of the refusal; empty where they are followed.

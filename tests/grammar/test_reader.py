@@ -7,6 +7,7 @@ import time
 import pytest
 
 from jaxllama.grammar import Grammar, GrammarError
+from jaxllama.grammar.gbnf import class_char, literal
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,10 @@ def test_the_caret_points_at_the_mistake():
     shown, caret = str(caught.value).split("\n")[1:]
     assert shown == "  " + "b" * 58 + '" ]' + "c" * 59
     assert caret.index("^") == shown.index("]")
+
+
+def test_how_characters_are_written():
+    """As they are where they can be seen."""
+    assert literal('aé^\u00a0\u200b\n"') == r'"aé^\xA0\U0000200B\n\""'
+    seen = [class_char(ord(c)) for c in "aé^]-\\\u00a0\u200b\n🦙\ud800"]
+    assert " ".join(seen) == r"a é \x5E \] \- \\ \xA0 \U0000200B \x0A \U0001F999 \U0000D800"
