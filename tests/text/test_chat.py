@@ -356,6 +356,29 @@ def test_arguments_that_are_no_json_are_shown(shared_data):
                 assert added_up(AnswerReader(syntax, TOOLS), list(answer)) == ("", "", [("add", shown), *calls])
 
 
+def test_functionary_in_other_ways(shared_data):
+    """Arguments that are no JSON are shown; an answer that begins a part itself, and one that does not."""
+    opened, closed = syntax_of(shared_data, "meetkai-functionary-medium-v3.2"), AnswerSyntax(ToolSyntax("functionary"))
+    for syntax, answer, content, calls in [
+        (opened, "add\n {a: 1} ", "", [("add", "{a: 1} ")]),
+        (opened, "add\n{a: 1}>>>add\n{}", "", [("add", "{a: 1}"), ("add", "{}")]),
+        (closed, ">>>all\nHi", "Hi", []),
+        (closed, "Hi >> there >", "Hi >> there >", []),
+    ]:
+        found = parse(answer, syntax, TOOLS)
+        assert (found.content, [(c.name, c.arguments) for c in found.calls]) == (content, calls)
+        assert added_up(AnswerReader(syntax, TOOLS), list(answer)) == (content, "", calls)
+
+
+def test_tagged_calls_that_go_on_otherwise(shared_data):
+    syntax = syntax_of(shared_data, "Qwen3-Coder")
+    for rest, arguments in [("more", "{}"), ("<parameter=unit>\nC\n</parameter>\nmore", '{"unit": "C"}'), ("<parameter=unit>\nC", "{")]:
+        answer = f"<tool_call>\n<function=get_weather>\n{rest}"
+        found = parse(answer, syntax, TOOLS)
+        assert [(c.name, c.arguments) for c in found.calls] == [("get_weather", arguments)]
+        assert added_up(AnswerReader(syntax, TOOLS), list(answer)) == ("", "", [("get_weather", arguments)])
+
+
 def test_reasoning_formats(shared_data):
     syntax = answer_syntax(template(shared_data, "Qwen-Qwen3-0.6B"))
     text = "<think>a</think>b"
@@ -364,6 +387,8 @@ def test_reasoning_formats(shared_data):
     assert (legacy.content, legacy.reasoning) == (text, "a")
     opened = AnswerSyntax(syntax.tools, syntax.reasoning, opened=True)
     assert parse("a</think>b", opened).reasoning == "a"
+    harmony = "<|channel|>analysis<|message|>a<|end|>"
+    assert parse(f"{harmony}<|channel|>final<|message|>b", syntax_of(shared_data, "openai-gpt-oss-120b"), reasoning_format="none").content == f"{harmony}b"
     with pytest.raises(ValueError, match="reasoning_format"):
         AnswerReader(syntax, reasoning_format="loud")
 

@@ -117,7 +117,6 @@ def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, An
             body = f"{converter.convert(value, f'{name}-{key}', f'{name}.{key}')} {literal(syntax.value_end)}"
         argument = f"gap {literal(syntax.argument_start + key + syntax.key_end)} {body}"
         parts.append(argument if key in required else f"({argument})?")
-    rules.add("gap", "[ \\t\\n]*")
     return " ".join(parts)
 
 
