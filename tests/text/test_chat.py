@@ -160,7 +160,7 @@ ANSWERS = [
     ("meta-llama-Llama-3.1-8B-Instruct", '{"x": 1, "name": "add", "parameters": {}}', '{"x": 1, "name": "add", "parameters": {}}', "", []),
     ("google-gemma-2-2b-it", "Words with <tool_call> in them", "Words with <tool_call> in them", "", []),
     ("Qwen3-Coder", "Ok <tool_call>\n<function=get_w</function>\n</tool_call>", "Ok", "", [("get_w", {})]),
-    ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\na</parameter>b\n</parameter>\n<parameter=unit>x</parameter></function>\n</tool_call>", "", "", [("get_weather", {"city": "a</parameter>b", "unit": "x"})]),
+    ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\na</parameter>b\n</parameter>\n<parameter=unit>x</parameter> </function>\n</tool_call>", "", "", [("get_weather", {"city": "a</parameter>b", "unit": "x"})]),
     ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\na</parameter>", "", "", [("get_weather", {"city": "a"})]),
     ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"name": "add", "function": {"name": "other", "arguments": {"a": 1}}}</tool_call>', "", "", [("add", {"a": 1})]),
     ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"function": {"name": "add"}, "name": "other", "arguments": {"a": 2}}</tool_call>', "", "", [("add", {"a": 2})]),
