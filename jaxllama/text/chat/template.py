@@ -107,7 +107,7 @@ class ChatTemplate:
             return content if string else [{"type": "text", "text": content}]
 
         user["content"] = text(_OTHER)
-        answer = {"role": "assistant", "content": ""}
+        answer = {"role": "assistant", "content": text("")}
         tool = {"tools": [tool_of(_NEEDLE, "arg")]}
 
         def called(*arguments: Any) -> str:
