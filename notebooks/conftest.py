@@ -1,10 +1,10 @@
-"""Which notebooks the usual run leaves to the exhaustive one: those that compile for the better part of a minute."""
+"""Which notebooks the usual run leaves to the exhaustive one: those that compile for half a minute and longer."""
 
 from __future__ import annotations
 
 import pytest
 
-LONG = ("02_quantization.ipynb", "04_grammar.ipynb")
+LONG = ("01_first_tokens.ipynb", "02_quantization.ipynb", "04_grammar.ipynb", "05_speed.ipynb")
 
 
 @pytest.hookimpl(tryfirst=True)

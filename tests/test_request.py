@@ -54,12 +54,11 @@ def test_dry_ends_a_repetition(model):
     """Without it the greedy text of this prompt repeats itself; breakers are found in the vocabulary."""
     prompt = "one two three four one two three four one two three"
     four = model.tokenizer.encode(" four", add_special=False)
-    plain = model.generate(prompt, n_predict=1, temperature=0, logit_bias={four[0]: 40.0}).tokens
-    assert plain == four[:1]
-    held = model.generate(prompt, n_predict=1, temperature=0, logit_bias={four[0]: 40.0}, dry_multiplier=100.0).tokens
-    assert held != plain
-    broken = model.generate(prompt, n_predict=1, temperature=0, logit_bias={four[0]: 40.0}, dry_multiplier=100.0, dry_sequence_breakers=[" three"]).tokens
-    assert broken == plain
+    plain = four[:1]
+    for breaker, expected in ((" nine ten", False), (" three", True)):
+        options = {"dry_multiplier": 100.0, "dry_sequence_breakers": [breaker]}
+        found = model.generate(prompt, n_predict=1, temperature=0, logit_bias={four[0]: 40.0}, **options).tokens
+        assert (found == plain) == expected
 
 
 def test_probabilities(model):

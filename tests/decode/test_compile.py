@@ -47,11 +47,11 @@ def test_buckets():
         buckets(0)
 
 
-def arguments(model, slots=2, cache_type="f32"):
+def arguments(model, slots=2):
     """In the shapes of `model.generate`, so that what is compiled for it is compiled once."""
-    state = init_state(model.config, slots, n_ctx=512, padding=512, cache_type=cache_type)
+    state = model.prefill(["Once"] * slots).state
     sampling = make_sampling(slots)
-    history = start_history([[1]] * slots, sampling, n_vocab=model.config.n_vocab, room=257)
+    history = start_history([[1]] * slots, sampling, n_vocab=model.config.n_vocab, room=model.n_ctx + 1)
     run = begin(jnp.zeros((slots, model.config.n_vocab)), history, jnp.full(slots, 10))
     return model.params, state, run, sampling, model.words, None, jnp.int32(4)
 
@@ -77,11 +77,10 @@ def test_no_callback_and_no_captured_weights(story_model):
     assert all(np.size(c) < 1024 for c in closed.consts)
 
 
-def test_the_loop_makes_no_full_precision_weights():
+def test_the_loop_makes_no_full_precision_weights(default_model):
     """Temporaries of the decode program stay far below the weights in float32."""
-    model = jaxllama.load(n_ctx=512)
-    compiled = jit_decode_loop.lower(*arguments(model, slots=1, cache_type="f16"), config=model.config).compile()
-    weights = sum(t.size for t in model.file.tensors.values())
+    compiled = jit_decode_loop.lower(*arguments(default_model, slots=1), config=default_model.config).compile()
+    weights = sum(t.size for t in default_model.file.tensors.values())
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * weights / 4
 
 
@@ -98,9 +97,9 @@ def test_the_program_does_not_grow_with_the_layers(story_model):
 
 
 def test_begin_takes_prefill_logits(story_model):
-    session = story_model.prefill(["Once upon a time"])
-    sampling = make_sampling(1, temperature=0)
+    session = story_model.prefill(["Once upon a time", "Ben"])
+    sampling = make_sampling(2, temperature=0)
     history = start_history(session.tokens, sampling, n_vocab=story_model.config.n_vocab, room=story_model.n_ctx + 1)
-    run, choice = jit_choose(begin(session.logits, history, jnp.asarray([3])), session.state, sampling, story_model.words, None)
-    assert int(run.token[0]) == int(session.logits[0].argmax())
-    assert float(choice.logprobs[0]) <= 0
+    run, choice = jit_choose(begin(session.logits, history, jnp.asarray([3, 3])), session.state, sampling, story_model.words, None)
+    assert run.token.tolist() == session.logits.argmax(-1).tolist()
+    assert (choice.logprobs <= 0).all()

@@ -75,6 +75,7 @@ def test_padding_leaves_no_trace(story_model, ids):
     np.testing.assert_allclose(after, expected, **CLOSE)
 
 
+@pytest.mark.exhaustive  # the eager operations are hundreds of small programs
 def test_jit_is_eager(story_model, ids):
     tokens = jnp.asarray([ids[:3]], jnp.int32)
     run = partial(forward, config=replace(story_model.config, n_layer=1, windows=(0,)))

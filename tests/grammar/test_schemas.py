@@ -27,16 +27,19 @@ from jaxllama.grammar.walk import advanced, may_end, start_of
 
 
 def texts(grammar: Grammar, count: int, seed: int = 0) -> list[str]:
-    """Random texts of a grammar; quotes and closing brackets are likelier, so that they end."""
+    """Random texts of a grammar; what ends the strings, lists and objects of these tests is likelier."""
     automaton, draw, found = Automaton(grammar.rules), random.Random(seed), []
     for _ in range(count):
         place, text = start_of(automaton), b""
         while len(text) < 1500:
-            following = [(b, p) for b in range(256) if (p := advanced(automaton.states, place, bytes([b]))) is not None]
+            for tried in ({*b'"]},:bc\\', *draw.sample(range(256), 40)}, range(256)):
+                following = [(b, p) for b in tried if (p := advanced(automaton.states, place, bytes([b]))) is not None]
+                if following:
+                    break
             if may_end(automaton.states, place) and (not following or draw.random() < 0.4):
                 found.append(text.decode())
                 break
-            weights = [20 if b in b'"]},' and len(text) > 40 else 3 if b in b'"]}' else 0.05 if b in b" \n\t\\" or b > 127 else 1 for b, _ in following]
+            weights = [20 if b in b'"]},bc\\' and len(text) > 40 else 3 if b in b'"]}' else 0.05 if b in b" \n\t\\" or b > 127 else 1 for b, _ in following]
             byte, place = draw.choices(following, weights)[0]
             text += bytes([byte])
     return found
@@ -77,7 +80,7 @@ def test_what_a_grammar_writes_is_valid(name, any_order):
     made = texts(Grammar.from_json_schema(schema, any_order=any_order), 12)
     for text in made:
         valid(text, schema)
-    assert made or name in ("pattern", "long", "thirty")
+    assert made
 
 
 def test_any_order_takes_any_order():

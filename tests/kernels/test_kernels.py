@@ -132,18 +132,18 @@ def test_a_broken_compiler(monkeypatch, caplog):
     assert "libLLVM is not what it should be" in note
 
 
-@pytest.mark.parametrize("n_predict", telling([1, 3], [1]))  # without and with the decode loop, which is long to compile in plain XLA
-def test_without_llvmlite_the_engine_still_works(n_predict):
+@pytest.mark.parametrize("call", telling(["logits('Once')", "generate('Once', n_predict=3)"], ["logits('Once')"]))  # the decode loop is long to compile
+def test_without_llvmlite_the_engine_still_works(call):
     code = f"""
 import sys
 sys.modules["llvmlite"] = None
 import jaxllama
 from jaxllama.kernels.assemble import instruction_set
 assert instruction_set() is None
-print(jaxllama.load(n_ctx=64).generate("Once upon a time", n_predict={n_predict}, temperature=0).tokens)
+print(len(jaxllama.load(n_ctx=64).{call}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("[")
+    assert int(done.stdout) >= 1
     assert done.stderr.count("CPU kernels are off") == 1
     assert features() is not None
 

@@ -204,7 +204,7 @@ def test_bfloat16_numbers():
     np.testing.assert_array_equal(quantize(x, "Q5_0"), quantize(x.astype(np.float32), "Q5_0"))
 
 
-@pytest.mark.parametrize("name", ["Q4_0", "Q4_K", "Q6_K", "IQ3_S", "IQ4_XS"])
+@pytest.mark.parametrize("name", telling(["Q4_0", "Q4_K", "Q6_K", "IQ3_S", "IQ4_XS"]))
 def test_importance_spares_what_matters(name):
     x = random_rows(3, 0.02, "normal")
     weight = np.where(np.arange(COLUMNS) % 8 == 0, 50.0, 0.1).astype(np.float32)
