@@ -174,6 +174,7 @@ def test_unescape():
     assert unescape(r"a\nb\tc\\d\x41\q") == "a\nb\tc\\dA\\q"
 
 
+@pytest.mark.exhaustive
 def test_control_c_stops_cleanly():
     command = [sys.executable, "-m", "jaxllama.cli.main", "run", "-n", "-1", "--ignore-eos", "-c", "60000", "--no-compile-cache"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -52,7 +52,7 @@ def arguments(model, slots=2):
     state = model.prefill(["Once"] * slots).state
     sampling = make_sampling(slots)
     history = start_history([[1]] * slots, sampling, n_vocab=model.config.n_vocab, room=model.n_ctx + 1)
-    run = begin(jnp.zeros((slots, model.config.n_vocab)), history, jnp.full(slots, 10))
+    run = begin(jnp.zeros((slots, model.config.n_vocab)), history, jnp.full(slots, 10, jnp.int32))
     return model.params, state, run, sampling, model.words, None, jnp.int32(4)
 
 

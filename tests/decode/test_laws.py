@@ -201,15 +201,15 @@ def test_sessions_that_do_not_fit(story_model, ids, tmp_path):
 
 
 def test_a_full_context_stops_with_its_reason(story_model):
-    model = jaxllama.load(n_ctx=40, exact=True)
-    result = model.generate("Once upon a time", n_predict=-1, ignore_eos=True, seed=1)
-    n_prompt = len(model.encode("Once upon a time"))
+    prompt = story_model.encode(TEXT * 3)
+    result = story_model.generate(prompt, n_predict=-1, ignore_eos=True, temperature=0)
     assert result.reason == "context"
-    assert len(result.tokens) == 40 - n_prompt + 1  # the last token needs no room: nothing follows it
-    with pytest.raises(jaxllama.ContextFull, match=r"the prompt has .* the context holds 40"):
-        model.generate(TEXT * 10)
-    wide = story_model.generate("Once upon a time", n_predict=len(result.tokens), ignore_eos=True, seed=1)
-    assert wide.tokens == result.tokens  # up to the last token nothing wrapped or was forgotten
+    assert len(result.tokens) == 256 - len(prompt) + 1  # the last token needs no room: nothing follows it
+    with pytest.raises(jaxllama.ContextFull, match=r"the prompt has .* the context holds 256"):
+        story_model.generate(TEXT * 50)
+    logits = story_model.logits([*prompt, *result.tokens[:-1]])[-1]  # up to the last token nothing wrapped or was forgotten
+    logits[list(story_model.tokenizer.end)] = -np.inf
+    assert logits.argmax() == result.tokens[-1]
 
 
 def test_limits_end_and_stop_strings(story_model):
