@@ -31,15 +31,11 @@ def hostile(folder: Path, seconds: int) -> str:
     return done.stdout
 
 
-def test_no_call_ends_the_process(tmp_path):
-    made = re.match(r"(\d+) calls: ", hostile(tmp_path, 1))  # at least one round of fifty
-    assert made
-    assert int(made[1]) >= 50
-
-
 @pytest.mark.exhaustive
-def test_no_call_ends_the_process_for_longer(tmp_path):
-    hostile(tmp_path, 120)
+def test_no_call_ends_the_process(tmp_path):
+    made = re.match(r"(\d+) calls: ", hostile(tmp_path, 120))
+    assert made
+    assert int(made[1]) >= 200
 
 
 def test_every_public_function_is_called(tmp_path):
@@ -128,12 +124,13 @@ def test_what_a_slot_holds_survives_a_write_without_room(parts):
     params, _, config = parts
     tokens = jnp.arange(1, 121, dtype=jnp.int32)[None]
     state = jaxllama.init_state(config, 1, n_ctx=120, padding=0)
-    _, state = jaxllama.forward(params, state, tokens, config=config)
-    logits, after = jax.jit(jaxllama.forward, static_argnames="config")(params, state, tokens[:, :20], config=config)
+    forward, step = (jax.jit(f, static_argnames="config") for f in (jaxllama.forward, jaxllama.step))
+    _, state = forward(params, state, tokens, config=config)
+    logits, after = forward(params, state, tokens[:, :20], config=config)
     assert np.isnan(logits).all()
     back = jaxllama.rollback(after, 20 + 1)
-    expected, _ = jaxllama.step(params, jaxllama.rollback(state, 1), tokens[:, -1], config=config)
-    np.testing.assert_array_equal(jaxllama.step(params, back, tokens[:, -1], config=config)[0], expected)
+    expected, _ = step(params, jaxllama.rollback(state, 1), tokens[:, -1], config=config)
+    np.testing.assert_array_equal(step(params, back, tokens[:, -1], config=config)[0], expected)
 
 
 @pytest.mark.parametrize("format", ["Q4_0", "IQ2_XS", "F16"])

@@ -210,12 +210,12 @@ def test_mirostat_keeps_the_surprise():
     """Over many tokens the mean surprise is what was asked for."""
     for version, tau in ((1, 2.5), (2, 2.5), (2, 4.0)):
         sampling = make_sampling(1, mirostat=version, mirostat_tau=tau, temperature=1.0, seed=1)
-        past = start_history([[1]], sampling, n_vocab=V, room=8)
+        past = start_history([[1]], sampling, n_vocab=LARGE, room=64)  # as above: the same program
         surprises = []
-        logits = jnp.asarray(logits_for(2))[None]
+        logits = jnp.asarray(logits_for(2, LARGE))[None]
         for i in range(400):
             before = past.surprise
-            _, past = _sample(logits, sampling, past, jnp.asarray([i]), WORDS, whole=True)
+            _, past = _sample(logits, sampling, past, jnp.asarray([i]), LARGE_WORDS, whole=True)
             surprises.append(float((before - past.surprise)[0]) / 0.1 + tau)
         assert np.mean(surprises[100:]) == pytest.approx(tau, abs=0.35)
 
@@ -237,10 +237,10 @@ def test_running_sums(size):
 
 def test_changing_a_parameter_compiles_nothing():
     compiled = _sample._cache_size()  # none of this one, or one
-    logits = jnp.asarray(logits_for(0))[None]
+    logits = jnp.asarray(logits_for(0, LARGE))[None]
     for change in ({}, {"temperature": 0.0}, {"mirostat": 2, "seed": 5}, {"dry_multiplier": 1.0, "logit_bias": {1: 2.0}}, {"xtc_probability": 0.5, "top_k": 0}):
         sampling = make_sampling(1, **change)
-        _sample(logits, sampling, start_history([[1]], sampling, n_vocab=V, room=8), jnp.asarray([3]), WORDS, whole=True)
+        _sample(logits, sampling, start_history([[1]], sampling, n_vocab=LARGE, room=64), jnp.asarray([3]), LARGE_WORDS)
     assert _sample._cache_size() <= compiled + 1
 
 
