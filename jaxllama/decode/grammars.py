@@ -230,12 +230,12 @@ class Running:
             if len(place.frames) > DEPTH:
                 raise TooManyStates(f"rules are nested more than {DEPTH} deep")
             return place
-        except StatesFull:
+        except (StatesFull, TablesFull) as error:
             if number not in self._emptied:
                 self._emptied.add(number)
                 self._grammars.forget()
                 return self._replayed(number)
-            raise
+            raise GrammarError(f"this grammar cannot be followed: {str(error) or 'its tables are too large'}") from None
         except (Unsafe, TooManyStates) as error:
             if not slot.framing:
                 raise GrammarError(f"this grammar cannot be followed: {error}") from None

@@ -156,7 +156,7 @@ class Tables:
                 place = waiting.popleft()
                 self.prepare(place)
                 entries = self.entries(place.state)
-                if len(entries) > MOST_AHEAD or self.bits(place.state).any():
+                if len(entries) > MOST_AHEAD:
                     continue
                 for token, offset, _ in entries:
                     following = advanced(self.states, place, self.trie.piece(token)) if offset == ALWAYS else None
@@ -182,7 +182,7 @@ class Tables:
         if len(allowed) <= FEW:
             entries += [(int(t), ALWAYS, int(n)) for t, n in zip(allowed, needs, strict=True)]
             allowed, counted = allowed[:0], False
-        if len(self._listed) + len(entries) > SIZES["listed"][0] or len(self._special) > SIZES["special"][0]:
+        if len(self._listed) + len(entries) > SIZES["listed"][0]:
             raise TablesFull
         number = self._row(self._bits(allowed))
         need = 0
@@ -207,8 +207,10 @@ class Tables:
         rest = [stack for node, stack in tokens if node.negated]
         if rest:
             named |= texts  # what their text does comes to it
-        if len(self._special) + len(named) > SIZES["special"][0]:
+        if len(named) > SIZES["special"][0]:
             raise TooManyStates("a grammar that excludes a token where many texts are allowed needs too much room")
+        if len(self._special) + len(named) > SIZES["special"][0]:
+            raise TablesFull
         effects: dict[int, int] = {}
         for token in sorted(named):
             stacks = [stack for node, stack in tokens if (node.id == token) != node.negated]

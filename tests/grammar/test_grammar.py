@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from jaxllama.cli.main import main
 from jaxllama.grammar import Grammar, GrammarError, json_schema_to_gbnf
+from jaxllama.grammar.automaton import Automaton
 from jaxllama.grammar.nodes import Chars, Choice, Reference, Repeat, Series
 from jaxllama.text.chat.syntax import ToolSyntax, tool_syntax
 from jaxllama.text.chat.template import ChatTemplate, call_of, tool_of
@@ -122,6 +123,14 @@ def test_too_many_readings_are_an_error(monkeypatch):
     assert Grammar.from_gbnf('root ::= "a" | "b"').accepts("b")
     with pytest.raises(GrammarError, match="ambiguous: more than 50 ways to read the same text"):
         Grammar.from_gbnf("root ::= " + " | ".join(f'"{n}"' for n in range(50))).accepts("1")
+
+
+@pytest.mark.parametrize(("limit", "message"), [("MOST_WAYS", "ambiguous: more than 50 ways to read the same text"), ("MOST_STACKS", "needs too much memory")])
+def test_automata_of_too_many_stacks_are_an_error(monkeypatch, limit, message):
+    monkeypatch.setattr(f"jaxllama.grammar.stacks.{limit}", 50)
+    assert Automaton(Grammar.from_gbnf('root ::= "a" | "b"').rules).start
+    with pytest.raises(GrammarError, match=message):
+        Automaton(Grammar.from_gbnf("root ::= " + " | ".join(f'"{n}"' for n in range(50))).rules)
 
 
 # Schemas

@@ -24,11 +24,13 @@ from jaxllama.decode import Programs, constraint
 from jaxllama.decode.constraint import advance, masked
 from jaxllama.decode.grammars import Grammars
 from jaxllama.formats.gguf import open_gguf
-from jaxllama.grammar import Grammar, json_schema_to_gbnf
+from jaxllama.grammar import Grammar, GrammarError, json_schema_to_gbnf
 from jaxllama.grammar.automaton import Automaton
+from jaxllama.grammar.rows import WHOLE, RowMaker
+from jaxllama.grammar.tables import Tables, TablesFull
 from jaxllama.grammar.tokens import TokenGrammar
 from jaxllama.grammar.trie import Trie, build_trie
-from jaxllama.grammar.walk import Unsafe, advanced, may_end, start_of
+from jaxllama.grammar.walk import Place, Unsafe, advanced, may_end, start_of
 from jaxllama.kernels.assemble import kernels_run
 from jaxllama.text import Tokenizer
 
@@ -295,6 +297,27 @@ def test_full_tables_are_emptied(story_model, monkeypatch):
     assert model.generate("Once", grammar=ALL["program"], n_predict=60, seed=1).text == wanted
 
 
+def test_texts_are_read_again_into_empty_tables(story_model, monkeypatch):
+    """A text with named tokens, which needs rows to be read again, and meets tables that others have filled."""
+    grammars = story_model.grammars
+    running = grammars.start([Grammar.from_gbnf("root ::= (<[5]> | <[6]>)*")])
+    running.take(0, [5, 6])
+    full, prepare = [grammars.tables], Tables.prepare
+
+    def of_some_room(self: Tables, place: Place) -> None:
+        if self in full:
+            raise TablesFull
+        prepare(self, place)
+
+    monkeypatch.setattr(Tables, "prepare", of_some_room)
+    running._begin_again()
+    assert grammars.tables not in full
+    assert not running.outdated
+    full.append(grammars.tables)
+    with pytest.raises(GrammarError, match="cannot be followed: its tables are too large"):
+        running._begin_again()
+
+
 @pytest.mark.parametrize("name", ["schema-lengths", "schema-long"])
 def test_long_texts_cost_no_states(name):
     """`maxLength: 10000` has as many states as `maxLength: 10`."""
@@ -381,6 +404,31 @@ def test_what_frames_cannot_tell_is_followed_without():
         except Unsafe:
             unsafe += 1
     assert unsafe
+
+
+def test_tokens_that_frames_cannot_tell_are_left_open():
+    """A row allows only what every place of its state takes, and leaves out only what none takes."""
+    pieces = [a.encode() + b.encode() for a in "(a.bc)" for b in ["", *"(a.bc)"]]
+    trie = build_trie([*pieces, b""], [len(pieces)])
+    framed, whole = Automaton(Grammar.from_gbnf(UNCLEAR).rules), 0
+    maker = RowMaker(framed, trie)
+    waiting = [(start_of(framed), 5)]
+    while waiting:
+        place, left = waiting.pop()
+        row = maker.row(place.state)
+        left_open = dict(zip(row.open.tolist(), row.offsets.tolist(), strict=True))
+        for token, piece in enumerate(pieces):
+            try:
+                found = advanced(framed.states, place, piece)
+            except Unsafe:
+                whole += left_open.get(token) == WHOLE
+                assert token not in row.allowed
+                continue
+            assert found is not None or token not in row.allowed
+            assert found is None or token in row.allowed or token in left_open
+            if found is not None and left and len(piece) == 1:
+                waiting.append((found, left - 1))
+    assert whole
 
 
 # With the message of the refusal; empty where they are followed.
