@@ -171,7 +171,6 @@ class Tables:
         assert owner is not None
         if id(owner) not in self._makers:
             self._makers[id(owner)] = RowMaker(owner, self.trie)
-        self.states.step(state)
         row = self._makers[id(owner)].row(state)
         allowed, needs = row.allowed, row.needs
         first_special = len(self._special)

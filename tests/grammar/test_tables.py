@@ -17,7 +17,7 @@ from jaxllama.grammar.trie import build_trie
 from jaxllama.grammar.walk import Place, advanced, start_of
 
 LETTERS = [bytes([c]) for c in range(32, 127)]
-PAIRS = [a + b for a in LETTERS[65:71] for b in LETTERS[65:71]]  # with them more tokens are letters than are listed
+PAIRS = [a + b for a in LETTERS[65:71] for b in LETTERS[65:71]] + [b".)", b"))"]  # with them more tokens are letters than are listed
 TRIE = build_trie([*LETTERS, *PAIRS, b""], [len(LETTERS) + len(PAIRS)])
 GRAMMARS = {
     "frames": 'root ::= "(" root? ")" | [a-z ]* "."',
@@ -59,6 +59,8 @@ def same(device: Device) -> int:
         found += 1
         assert (array["rows"][info[ROW]] == host.bits(state)).all()
         assert [tuple(x) for x in array["listed"][info[FIRST] :][: info[COUNT]].tolist()] == host.entries(state)
+        marked = np.unpackbits(host.bits(state).view(np.uint8), bitorder="little")
+        assert not any(marked[t] for t, *_ in host.entries(state))  # once is enough
         need = host.need(state)
         assert info[MOST_NEED] == (0 if need is None else need.max())
         if need is not None:
@@ -85,7 +87,10 @@ def test_the_device_is_told_what_the_host_knows(monkeypatch):
         bound.tables, bound.automaton = host, Automaton(bound.grammar.rules, host.states)
         place = bound.start
         for _ in range(12):
+            host.prepare(place)
+            made = len(host.states.fresh)
             choices = np.flatnonzero(bound.mask(place)[:-1])
+            assert len(host.states.fresh) == made  # whoever follows the tokens finds everything there
             longest = max(longest, device.read())
             if not len(choices):
                 break
