@@ -8,8 +8,9 @@ Beneath `load` and `Model` everything is functions of pytrees: `forward`, `prefi
 `load_state`.
 """
 
-from .environment import prefer_wide_vectors, use_compilation_cache
+from .environment import prefer_wide_vectors, quiet_interrupt, use_compilation_cache
 
+quiet_interrupt()
 prefer_wide_vectors()  # before anything imports jax
 
 # ruff: noqa: E402

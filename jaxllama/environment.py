@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 
@@ -37,6 +39,23 @@ def thread_count() -> int:
         if os.environ.get(name, "").isdigit():
             return max(1, int(os.environ[name]))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(count: int) -> None:
+    """Give XLA's pool, which kernels share, this many threads; 0 and below: one for each CPU that the process may use.
+
+    Once JAX has started its backend, this changes nothing.
+    """
+    bridge = sys.modules.get("jax._src.xla_bridge")  # JAX has no public word for it
+    if count > 0 and not (bridge is not None and bridge.backends_are_initialized()):
+        os.environ["NPROC"] = str(count)
+
+
+def quiet_interrupt() -> None:
+    """Let Ctrl-C end the command `jaxllama` without a traceback while its imports run, which take a second. `main` brings the usual handler back."""
+    command = Path(sys.argv[0]).stem == "jaxllama" or sys.orig_argv[1:3] in (["-m", "jaxllama"], ["-m", "jaxllama.cli.main"])
+    if command and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def available_memory() -> int | None:

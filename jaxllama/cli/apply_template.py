@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from rich.console import Console
-
-from . import flags
 from .loading import chat_template, open_model, template_variables, told_if_guessed
-from .options import add_options
+from .log import Log
+from .options import CHAT, COMMON, LOG, MODEL, Group, Option, Verb
+from .options.option import text
+from .options.text import ESCAPE
+from .prompt import system_prompt, unescape
+
+PROMPT = Group(
+    "prompt",
+    Option(("-p", "--prompt"), "prompt", "a single user message, instead of a file", text("PROMPT")),
+    ESCAPE,
+    Option(("--no-generation-prompt",), "no_generation_prompt", "do not add the start of the assistant's answer"),
+    Option(("--continue",), "continued", "leave the last message, an assistant's, open, so that the model continues it"),
+    Option(("--ids",), "ids", "print token ids instead of text"),
+    Option(("--syntax",), "syntax", "also print the markers of reasoning and tool calls that answers are parsed by, as JSON"),
+    Option(("--grammar",), "grammar", "also print the GBNF grammar that tools and tool_choice imply"),
+)
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("apply-template", help="print the prompt that the chat template makes of messages", description=__doc__, allow_abbrev=False)
-    add_options(parser, flags.MODEL, flags.CHAT)
-    parser.add_argument("messages", nargs="?", help="JSON file with a list of messages, or an object with messages, tools and tool_choice; - for stdin")
-    parser.add_argument("-p", "--prompt", metavar="PROMPT", help="a single user message, instead of a file")
-    parser.add_argument("--no-generation-prompt", action="store_true", help="do not add the start of the assistant's answer")
-    parser.add_argument(
-        "--continue", dest="continued", action="store_true", help="leave the last message, an assistant's, open, so that the model continues it"
-    )
-    parser.add_argument("--ids", action="store_true", help="print token ids instead of text")
-    parser.add_argument("--syntax", action="store_true", help="also print the markers of reasoning and tool calls that answers are parsed by, as JSON")
-    parser.add_argument("--grammar", action="store_true", help="also print the GBNF grammar that tools and tool_choice imply")
-    parser.set_defaults(run=run)
-
-
-def _request(args: argparse.Namespace) -> dict[str, Any]:
-    if (args.prompt is None) == (args.messages is None):
+def _request(args: SimpleNamespace) -> dict[str, Any]:
+    if (args.prompt is None) == (not args.words):
         raise ValueError("apply-template: expected a JSON file of messages or -p PROMPT, one of the two")
     if args.prompt is not None:
-        found: Any = [{"role": "user", "content": args.prompt}]
+        found: Any = [{"role": "user", "content": unescape(args.prompt) if args.escape else args.prompt}]
     else:
-        text = sys.stdin.read() if args.messages == "-" else Path(args.messages).read_text(encoding="utf-8")
+        name = args.words[0]
+        source = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
         try:
-            found = json.loads(text)
+            found = json.loads(source)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{args.messages}: expected JSON: {error}") from None
+            raise ValueError(f"{name}: expected JSON: {error}") from None
     request = found if isinstance(found, dict) else {"messages": found}
-    if args.system:
-        request["messages"] = [{"role": "system", "content": args.system}, *request.get("messages", [])]
+    if system := system_prompt(args):
+        request["messages"] = [{"role": "system", "content": system}, *request.get("messages", [])]
     return request
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
     from dataclasses import asdict
 
@@ -55,10 +53,9 @@ def run(args: argparse.Namespace) -> int:
     from jaxllama.text import Tokenizer
 
     request = _request(args)
-    console = Console(stderr=True)
-    file = open_model(args, console)
+    file = open_model(args, log)
     tokenizer = Tokenizer.from_metadata(file.metadata, str(file.path))
-    chat = told_if_guessed(Chat(tokenizer, file.metadata, chat_template(args)), console)
+    chat = told_if_guessed(Chat(tokenizer, file.metadata, chat_template(args)), log)
     prompt = chat.prompt(
         request.get("messages", []),
         tools=request.get("tools"),
@@ -78,3 +75,17 @@ def run(args: argparse.Namespace) -> int:
         grammar = prompt.grammar()
         print(grammar.text if grammar else "(no grammar: the answer is unconstrained)")
     return 0
+
+
+EPILOG = "MESSAGES: a JSON file with a list of messages, or an object with messages, tools and tool_choice; - for stdin"
+VERB = Verb(
+    "apply-template",
+    "print the prompt that the chat template makes of messages",
+    __doc__,
+    run,
+    (PROMPT, MODEL, CHAT, LOG),
+    COMMON,
+    words="[MESSAGES]",
+    most=1,
+    epilog=EPILOG,
+)

@@ -13,44 +13,32 @@ Ctrl-C stops the answer; at the prompt it quits.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from . import flags
 from .interrupt import Interrupt
 from .loading import load_model, template_variables, told_if_guessed
-from .options import Group, add_options
-from .run import read_prompt, unescape, write
+from .log import Log
+from .options import GENERATE, Verb
+from .output import DIM, INPUT, PLAIN, Output
+from .prompt import given_prompt, read_message, read_prompt, system_prompt, unescape
 from .sampling import constraints_of, sampling_of
 
 if TYPE_CHECKING:
     from jaxllama import Model
 
-_DIM, _PLAIN, _USER = "\x1b[2m", "\x1b[0m", "\x1b[1m"
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = commands.add_parser("chat", help="chat with a model", description=__doc__, allow_abbrev=False, formatter_class=formatter)
-    add_options(parser, flags.MODEL, flags.PROMPT, flags.CHAT, flags.CONTEXT, flags.SAMPLING, flags.GRAMMAR, flags.COMPILE)
-    add_options(parser, Group("options of `jaxllama run` that chat accepts and ignores", *flags.OUTPUT))
-    parser.add_argument("-st", "--single-turn", action="store_true", help="answer one message, then exit")
-    parser.set_defaults(run=run)
-
 
 class Conversation:
     """The messages so far, and answers to them."""
 
-    def __init__(self, model: Model, options: dict[str, Any], system: str | None, *, colour: bool):
+    def __init__(self, model: Model, options: dict[str, Any], system: str | None, out: Output):
         from jaxllama import Kept
 
-        self.model, self.colour = model, colour
+        self.model, self.out = model, out
         self.options: dict[str, Any] = options | {"kept": Kept()}
         self.messages: list[dict[str, Any]] = []
         self.system(system)
@@ -84,10 +72,12 @@ class Conversation:
                     choice = chunk["choices"][0]
                     delta = choice["delta"]
                     if thought := delta.get("reasoning_content"):
-                        write((_DIM if self.colour and not thinking else "") + thought)
+                        self.out.colour(DIM if not thinking else "")
+                        self.out.write(thought)
                         thinking = True
                     if text := delta.get("content"):
-                        write(((_PLAIN if self.colour else "") + "\n\n" if thinking else "") + text)
+                        self.out.colour(PLAIN if thinking else "")
+                        self.out.write(("\n\n" if thinking else "") + text)
                         content, thinking = content + text, False
                     if choice["finish_reason"]:
                         timings = chunk["timings"]
@@ -104,34 +94,13 @@ class Conversation:
             except ValueError:
                 self.messages.pop()
                 raise
-        write((_PLAIN if thinking and self.colour else "") + "\n")
+        self.out.colour(PLAIN if thinking else "")
+        self.out.write("\n")
         self.messages.append({"role": "assistant", "content": content})
         return note
 
     def save(self, path: str) -> None:
         Path(path).write_text(json.dumps(self.messages, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def read_message(prompt: str) -> str | None:
-    """A message from the standard input, of several lines where it asks for them; None at its end."""
-    lines: list[str] = []
-    quoted = False
-    while True:
-        try:
-            line = input(prompt if not lines else "")
-        except EOFError:
-            return "\n".join(lines) if lines else None
-        if not lines and line.strip().startswith('"""'):
-            quoted, line = True, line.strip()[3:]
-        if quoted:
-            done = line.rstrip().endswith('"""')
-            lines.append(line.rstrip().removesuffix('"""') if done else line)
-            if done:
-                return "\n".join(lines).strip("\n")
-        elif line.endswith("\\"):
-            lines.append(line[:-1])
-        else:
-            return "\n".join([*lines, line])
 
 
 def command(conversation: Conversation, text: str) -> str | None:
@@ -155,36 +124,50 @@ def command(conversation: Conversation, text: str) -> str | None:
     return "commands: /clear, /regen, /system TEXT, /save FILE, /exit"
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
-    console = Console(stderr=True)
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    sampling = sampling_of(args) | constraints_of(args)
-    options = sampling | {
-        "max_tokens": args.n_predict,
-        "stop": [args.stop] if args.stop else [],
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and not args.simple_io
+    options = sampling_of(args) | constraints_of(args)
+    options |= {
+        "max_tokens": max(args.n_predict, -1),
+        "stop": [unescape(text) if args.escape else text for text in args.stop],
         "reasoning": args.reasoning,
-        "reasoning_format": args.reasoning_format,
+        "reasoning_format": "none" if args.skip_chat_parsing else args.reasoning_format,
         "reasoning_budget": args.reasoning_budget,
         "reasoning_budget_message": args.reasoning_budget_message,
         "chat_template_kwargs": template_variables(args),
     }
-    system = unescape(args.system) if args.system and args.escape else args.system
-    model = load_model(args, console, n_ctx=args.n_ctx)
-    model.chats = told_if_guessed(model.chats, console)
-    conversation = Conversation(model, options, system, colour=sys.stdout.isatty())
-    first = read_prompt(args) if args.prompt is not None or args.file is not None else None
-    tell = lambda text: console.print(text, style="dim", highlight=False, markup=False)  # noqa: E731
+    system, first = system_prompt(args), read_prompt(args) if given_prompt(args) is not None else None
+    model = load_model(args, log, n_ctx=args.n_ctx)
+    if without := [
+        name for name, given in (("--in-prefix", args.in_prefix), ("--in-suffix", args.in_suffix), ("--in-prefix-bos", args.in_prefix_bos)) if given
+    ]:
+        log.info(f"{', '.join(without)}: no effect; in a conversation the chat template writes what is around a message", dim=True)
+    if args.special:
+        log.info("--special: no effect; in a conversation the chat template says which special tokens are shown", dim=True)
+    if not args.jinja:
+        log.info("--no-jinja: no effect; chat templates are always rendered with Jinja", dim=True)
+    model.chats = told_if_guessed(model.chats, log)
+    with Output(args, log) as out:
+        return _converse(Conversation(model, options, system, out), first, args, log, terminal=terminal)
+
+
+def _converse(conversation: Conversation, first: str | None, args: SimpleNamespace, log: Log, *, terminal: bool) -> int:
+    """Read messages and answer them until there are no more; `first`: the first of them."""
+    out = conversation.out
     if terminal:
-        tell(f"{model.name}. /help lists the commands.")
+        log.info(f"{conversation.model.name}. /help lists the commands.", dim=True)
         with contextlib.suppress(ImportError):  # Windows has line editing of its own
             import readline  # noqa: F401  history and editing of lines
     while True:
+        out.colour(INPUT if terminal else "")
         try:
-            text = first if first is not None else read_message(f"{_USER}> {_PLAIN}" if terminal else "")
+            text = first if first is not None else read_message("> " if terminal else "", multiline=args.multiline_input)
         except KeyboardInterrupt:
-            write("\n")
+            out.write("\n", made=False)
             return 130
+        finally:
+            out.colour(PLAIN)
         first = None
         if text is None:
             return 0
@@ -198,7 +181,10 @@ def run(args: argparse.Namespace) -> int:
             note = f"{error}"
         if note is None:
             return 0
-        if terminal or text.startswith("/"):
-            tell(note)
+        if text.startswith("/") or (terminal and args.show_timings):
+            log.info(note, dim=True)
         if args.single_turn:
             return 0
+
+
+VERB = Verb("chat", "chat with a model", __doc__, run, GENERATE)

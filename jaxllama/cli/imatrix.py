@@ -6,48 +6,44 @@ Without a text, the files of --in-file are merged.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
-
-from rich.console import Console
+from types import SimpleNamespace
 
 from jaxllama.formats.importance import ImportanceMatrix, read_importance, write_importance
 
-from . import flags
 from .loading import load_model
-from .options import Group, Option, add_options
-from .perplexity import CONTEXT, TEXT, read_text
+from .log import Log
+from .options import COMMON, COMPILE, CONTEXT, LOG, MODEL, ROPE, Group, Option, Verb
+from .options.option import one_of, path, whole
+from .options.others import CONTEXT_SHIFT
+from .perplexity import CHUNK, TEXT, read_text
 
 COLLECT = Group(
     "importance matrix",
-    Option(("-o", "--output", "--output-file"), "output", "file to write the importance matrix to", default="imatrix.gguf", metavar="FNAME"),
-    Option(("--output-format",), "output_format", "gguf, or dat for llama.cpp's older format", default="gguf", metavar="FORMAT"),
-    Option(("--process-output",), "process_output", "collect data for output.weight too", bool, False),
-    Option(("--no-ppl",), "no_ppl", "do not compute the perplexity of the text", bool, False),
-    Option(("--chunk", "--from-chunk"), "skip", "number of chunks to skip at the start of the text", int, 0),
-    Option(("-ofreq", "--output-frequency"), "output_frequency", "write the importance matrix after every N chunks", int, 10),
-    Option(("--save-frequency",), "save_frequency", "keep a copy, FNAME.at_N, after every N chunks; 0: never", int, 0),
-    Option(("--parse-special",), "parse_special", "parse special tokens (such as <s>) in the text", bool, False),
-    Option(("--show-statistics",), "show_statistics", "print statistics of the importance matrix of --in-file and exit", bool, False),
+    Option(("-o", "--output", "--output-file"), "output", "file to write the importance matrix to", path(), "imatrix.gguf"),
+    Option(("--output-format",), "output_format", "gguf, or dat for llama.cpp's older format", one_of("gguf", "dat"), "gguf"),
+    Option(("--in-file",), "in_file", "importance matrix to load first and add to; may be repeated", path(), many=True),
+    Option(("--process-output",), "process_output", "collect data for output.weight too"),
+    Option(
+        ("--ppl",),
+        "ppl",
+        "compute the perplexity of the text (default)",
+        default=True,
+        off=("--no-ppl",),
+        off_help="do not compute it",
+    ),
+    Option(("--chunk", "--from-chunk"), "skip", "number of chunks to skip at the start of the text", whole(0), 0),
+    Option(("-ofreq", "--output-frequency"), "output_frequency", "write the importance matrix after every N chunks; 0: only at the end", whole(0), 10),
+    Option(("--save-frequency",), "save_frequency", "keep a copy, FNAME.at_N, after every N chunks; 0: never", whole(0), 0),
+    Option(("--parse-special",), "parse_special", "parse special tokens (such as <s>) in the text"),
+    Option(("--show-statistics",), "show_statistics", "print statistics of the importance matrix of --in-file and exit"),
 )
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("imatrix", help="make an importance matrix for quantizing", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--in-file", metavar="FNAME", action="append", default=[], help="importance matrix to load first and add to; may be repeated")
-    add_options(parser, flags.MODEL, TEXT, COLLECT, CONTEXT, flags.COMPILE)
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
+def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
-    n_ctx = 512 if args.n_ctx is None else args.n_ctx
-    if n_ctx <= 0:
-        raise ValueError(f"-c: expected a positive number of tokens, found {n_ctx}")
-    if args.output_format not in ("gguf", "dat"):
-        raise ValueError(f"--output-format: expected gguf or dat, found {args.output_format!r}")
-    console = Console(stderr=True)
+    n_ctx = args.n_ctx
     if args.show_statistics:
         if len(args.in_file) != 1:
             raise ValueError(f"--show-statistics: expected one --in-file, found {len(args.in_file)}")
@@ -56,15 +52,15 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(statistics(read_importance(args.in_file[0], chunk_size=n_ctx), args.in_file[0]))
         return 0
     matrix = ImportanceMatrix(chunk_size=n_ctx)
-    for path in args.in_file:
-        matrix.merge(read_importance(path, chunk_size=n_ctx))
-    if args.file is None and args.prompt is None:
+    for name in args.in_file:
+        matrix.merge(read_importance(name, chunk_size=n_ctx))
+    if args.file is None and args.binary_file is None and args.prompt is None:
         if not args.in_file:
             raise ValueError("imatrix: expected a text (-f FILE), or importance matrices to merge (--in-file FILE ...)")
         _write(args, matrix)
         return 0
     text = read_text(args)
-    model = load_model(args, console, n_ctx=n_ctx)
+    model = load_model(args, log, n_ctx=n_ctx)
     from jaxllama.evaluate import Estimate, importance_matrix
 
     def show(window: int, so_far: Estimate | None, matrix: ImportanceMatrix) -> None:
@@ -83,15 +79,20 @@ def run(args: argparse.Namespace) -> int:
         chunks=args.chunks,
         dataset=args.file or "",
         process_output=args.process_output,
-        score=not args.no_ppl,
+        score=args.ppl,
         into=matrix,
         progress=show,
     )
     sys.stdout.write("\n")
     _write(args, matrix)
-    console.print(f"{args.output}: importance of {len(matrix.entries)} tensors, from {matrix.chunks} chunks", highlight=False, markup=False, soft_wrap=True)
+    log.info(f"{args.output}: importance of {len(matrix.entries)} tensors, from {matrix.chunks} chunks")
     return 0
 
 
-def _write(args: argparse.Namespace, matrix: ImportanceMatrix, suffix: str = "") -> None:
+def _write(args: SimpleNamespace, matrix: ImportanceMatrix, suffix: str = "") -> None:
     write_importance(matrix, Path(args.output + suffix), legacy=args.output_format == "dat")
+
+
+VERB = Verb(
+    "imatrix", "make an importance matrix for quantizing", __doc__, run, (MODEL, TEXT, COLLECT, CHUNK, CONTEXT, ROPE, COMPILE, LOG), (*COMMON, CONTEXT_SHIFT)
+)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 
-from jaxllama.formats.gguf import Field, GGUFFile, ValueType, open_gguf, parse_overrides
+from jaxllama.formats.gguf import Field, GGUFFile, ValueType, open_gguf
+
+from .loading import overrides
+from .log import Log
+from .options import Group, Option, Verb
+from .options.option import text
 
 _SHOWN_ITEMS, _SHOWN_TEXT = 6, 120
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("inspect", help="print the metadata and tensors of a GGUF file", description=__doc__, allow_abbrev=False)
-    parser.add_argument("file", metavar="FILE", help="GGUF file; of a split model, the first")
-    parser.add_argument("--override-kv", metavar="KEY=TYPE:VALUE,...", help="override metadata of the file; TYPE is int, float, bool or str")
-    parser.set_defaults(run=run)
+OVERRIDE = Group(
+    "metadata",
+    Option(("--override-kv",), "override_kv", "override metadata of the file; TYPE is int, float, bool or str", text("KEY=TYPE:VALUE,..."), many=True),
+)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
-    file = open_gguf(args.file, overrides=parse_overrides(args.override_kv) if args.override_kv else (), header_only=True)
+    file = open_gguf(args.words[0], overrides=overrides(args), header_only=True)
     sys.stdout.write("\n".join(describe(file)) + "\n")
     return 0
 
@@ -62,7 +66,11 @@ def _type_name(f: Field) -> str:
 def _shown(f: Field) -> str:
     if f.type is ValueType.ARRAY:
         items = f.value[:_SHOWN_ITEMS].tolist() if isinstance(f.value, np.ndarray) else f.value[:_SHOWN_ITEMS]
-        text = ", ".join(repr(i) if isinstance(i, str) else str(i) for i in items) + (", ..." if len(f.value) > _SHOWN_ITEMS else "")
+        shown = ", ".join(repr(i) if isinstance(i, str) else str(i) for i in items) + (", ..." if len(f.value) > _SHOWN_ITEMS else "")
     else:
-        text = repr(f.value) if isinstance(f.value, str) else str(f.value)
-    return text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "..."
+        shown = repr(f.value) if isinstance(f.value, str) else str(f.value)
+    return shown if len(shown) <= _SHOWN_TEXT else shown[:_SHOWN_TEXT] + "..."
+
+
+EPILOG = "FILE: a GGUF file; of a split model, the first"
+VERB = Verb("inspect", "print the metadata and tensors of a GGUF file", __doc__, run, (OVERRIDE,), words="FILE", least=1, most=1, epilog=EPILOG)

@@ -5,31 +5,42 @@ A text is evaluated in chunks of -c tokens.
 
 from __future__ import annotations
 
-import argparse
 import sys
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from . import flags
 from .loading import load_model
-from .options import Group, Option, add_options
+from .log import Log
+from .options import CHAT_IDLE, COMMON, COMPILE, CONTEXT, LOG, MODEL, ROPE, Group, Option, Verb
+from .options.option import Kind, path, text, whole
+from .options.others import CONTEXT_SHIFT, UNIFIED
+from .options.text import ESCAPE
+from .prompt import given_prompt, unescape
 
 if TYPE_CHECKING:
     from jaxllama import Model
 
+
+def _chunks(given: str) -> int:
+    if not -1 <= (number := int(given)) < 2**31 or number == 0:
+        raise ValueError(given)
+    return number
+
+
 TEXT = Group(
     "text",
-    Option(("-f", "--file"), "file", "file with the text (or, for a benchmark, with its tasks)", metavar="FNAME"),
-    Option(("-p", "--prompt"), "prompt", "the text, instead of a file", metavar="TEXT"),
-    Option(("--chunks",), "chunks", "maximum number of chunks to process; -1: all", int, -1),
+    Option(("-f", "--file"), "file", "file with the text (or, for a benchmark, with its tasks); - for stdin", path()),
+    Option(("-bf", "--binary-file"), "binary_file", "the same; for --multiple-choice, the binary file with its tasks", path()),
+    Option(("-p", "--prompt"), "prompt", "the text, instead of a file", text("TEXT")),
+    replace(ESCAPE, default=False, help=ESCAPE.help.replace(" (default)", ""), off_help="do not process them (default)"),
+    Option(("--chunks",), "chunks", "maximum number of chunks to process; -1: all", Kind(_chunks, "a whole number above 0, or -1 for all"), -1),
 )
-CONTEXT = Group(
-    flags.CONTEXT.title,
-    Option(("-c", "--ctx-size"), "n_ctx", "size of a chunk of the text, in tokens (default: 512)", int, env="CTX_SIZE"),
-    *(option for option in flags.CONTEXT if option.to != "n_ctx"),
+CHUNK = Group(
+    "size of a chunk",
+    Option(("-c", "--ctx-size"), "n_ctx", "size of a chunk of the text, in tokens", whole(4), 512, env="CTX_SIZE"),
 )
 MEASURE = Group(
     "what to measure (default: perplexity)",
@@ -37,63 +48,51 @@ MEASURE = Group(
         ("--ppl-stride",),
         "ppl_stride",
         "evaluate overlapping chunks, each starting N tokens after the last, of -c plus N/2 tokens (rounded up to a multiple of 256); 0: no overlap",
-        int,
+        whole(0),
         0,
     ),
-    Option(("--ppl-output-type",), "ppl_output_type", "1: print one line per chunk, with its position in the text", int, 0),
+    Option(("--ppl-output-type",), "ppl_output_type", "1: print one line per chunk, with its position in the text", whole(0, 1), 0),
     Option(
         ("--save-all-logits", "--kl-divergence-base"),
         "logits_file",
         "file to save the logits to; with --kl-divergence, the file to compare with",
-        metavar="FNAME",
+        path(),
     ),
-    Option(("--kl-divergence",), "kl_divergence", "compute the KL divergence from the model whose logits --kl-divergence-base holds", bool, False),
-    Option(("--hellaswag",), "hellaswag", "compute the HellaSwag score over the tasks of --file", bool, False),
-    Option(("--hellaswag-tasks",), "hellaswag_tasks", "number of tasks to use; 0: all", int, 400),
-    Option(("--winogrande",), "winogrande", "compute the Winogrande score over the tasks of --file", bool, False),
-    Option(("--winogrande-tasks",), "winogrande_tasks", "number of tasks to use; 0: all", int, 0),
-    Option(("--multiple-choice",), "multiple_choice", "compute the multiple-choice score over the tasks of --binary-file", bool, False),
-    Option(("-bf", "--binary-file"), "binary_file", "binary file with the tasks of --multiple-choice", metavar="FNAME"),
-    Option(("--multiple-choice-tasks",), "multiple_choice_tasks", "number of tasks to use; 0: all", int, 0),
+    Option(("--kl-divergence",), "kl_divergence", "compute the KL divergence from the model whose logits --kl-divergence-base holds"),
+    Option(("--hellaswag",), "hellaswag", "compute the HellaSwag score over the tasks of --file"),
+    Option(("--hellaswag-tasks",), "hellaswag_tasks", "number of tasks to use; 0: all", whole(0), 400),
+    Option(("--winogrande",), "winogrande", "compute the Winogrande score over the tasks of --file"),
+    Option(("--winogrande-tasks",), "winogrande_tasks", "number of tasks to use; 0: all", whole(0), 0),
+    Option(("--multiple-choice",), "multiple_choice", "compute the multiple-choice score over the tasks of --binary-file"),
+    Option(("--multiple-choice-tasks",), "multiple_choice_tasks", "number of tasks to use; 0: all", whole(0), 0),
 )
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("perplexity", help="measure perplexity, KL divergence or benchmark scores", description=__doc__, allow_abbrev=False)
-    add_options(parser, flags.MODEL, TEXT, MEASURE, CONTEXT, flags.COMPILE)
-    parser.set_defaults(run=run)
-
-
-def read_text(args: argparse.Namespace) -> str:
+def read_text(args: SimpleNamespace) -> str:
     """The text of the command line or of a file.
 
     Raises:
         ValueError: there is none.
     """
-    if args.file is not None:
-        text = Path(args.file).read_text(encoding="utf-8", errors="replace")
-        return text.removesuffix("\n")
-    if args.prompt is None:
+    found = given_prompt(args)
+    if found is None:
         raise ValueError("expected a text: -f FILE or -p TEXT")
-    return args.prompt
+    return unescape(found) if args.escape else found
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
     if sum((args.hellaswag, args.winogrande, args.multiple_choice, args.kl_divergence)) > 1:
         raise ValueError("--hellaswag, --winogrande, --multiple-choice and --kl-divergence cannot be used together")
     if args.kl_divergence and not args.logits_file:
         raise ValueError("--kl-divergence needs --kl-divergence-base FILE: the logits of the other model, written by a run with that option alone")
-    n_ctx = 512 if args.n_ctx is None else args.n_ctx
-    if n_ctx <= 0:
-        raise ValueError(f"-c: expected a positive number of tokens, found {n_ctx}")
+    n_ctx = args.n_ctx
     if args.ppl_stride > 0:
         n_ctx = -(-(n_ctx + args.ppl_stride // 2) // 256) * 256  # as llama.cpp does, so that the figures can be compared
     text = None if args.kl_divergence or args.multiple_choice else read_text(args)
     if args.multiple_choice and not args.binary_file:
         raise ValueError("--multiple-choice needs the file of its tasks: -bf FILE")
-    console = Console(stderr=True)
-    model = load_model(args, console, n_ctx=n_ctx)
+    model = load_model(args, log, n_ctx=n_ctx)
     if args.hellaswag or args.winogrande or args.multiple_choice:
         return _choices(args, model, text)
     if args.kl_divergence:
@@ -102,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     return _perplexity(args, model, text, n_ctx)
 
 
-def _perplexity(args: argparse.Namespace, model: Model, text: str, n_ctx: int) -> int:
+def _perplexity(args: SimpleNamespace, model: Model, text: str, n_ctx: int) -> int:
     from jaxllama.evaluate import Estimate, perplexity, save_base
 
     stride = args.ppl_stride
@@ -127,7 +126,7 @@ def _perplexity(args: argparse.Namespace, model: Model, text: str, n_ctx: int) -
     return 0
 
 
-def _divergence(args: argparse.Namespace, model: Model) -> int:
+def _divergence(args: SimpleNamespace, model: Model) -> int:
     from jaxllama.evaluate import Divergence, compare
 
     def show(window: int, found: Divergence) -> None:
@@ -142,7 +141,7 @@ def _divergence(args: argparse.Namespace, model: Model) -> int:
     return 0
 
 
-def _choices(args: argparse.Namespace, model: Model, text: str | None) -> int:
+def _choices(args: SimpleNamespace, model: Model, text: str | None) -> int:
     from jaxllama.evaluate import choices
 
     if args.hellaswag:
@@ -185,3 +184,13 @@ def _choices(args: argparse.Namespace, model: Model, text: str | None) -> int:
         sys.stdout.write(f"\nFinal result: {100 * share:.4f} +/- {error:.4f}\n")
         sys.stdout.write(f"Random chance: {100 * chance:.4f} +/- {100 * sqrt(chance * (1 - chance) / max(done - 1, 1)):.4f}\n")
     return 0
+
+
+VERB = Verb(
+    "perplexity",
+    "measure perplexity, KL divergence or benchmark scores",
+    __doc__,
+    run,
+    (MODEL, TEXT, MEASURE, CHUNK, CONTEXT, ROPE, COMPILE, LOG),
+    (*COMMON, CHAT_IDLE, CONTEXT_SHIFT, UNIFIED),
+)

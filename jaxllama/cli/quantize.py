@@ -5,75 +5,69 @@ TYPE is a file type such as Q4_K_M, Q8_0 or IQ2_XS, or COPY to change nothing bu
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jaxllama.environment import set_threads
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, ValueType, open_gguf, parse_overrides
 from jaxllama.formats.importance import ImportanceMatrix, read_importance
 from jaxllama.quant.mixtures import ALIASES, FILE_TYPES
 
-from .loading import tell
+from .loading import check_device
+from .log import Log
+from .options import Group, Option, Verb
+from .options.option import options_of, path, text
 
 MIB = 2**20
+QUANTIZE = Group(
+    "options",
+    Option(("--allow-requantize",), "allow_requantize", "allow requantizing tensors that are already quantized; this loses quality"),
+    Option(("--leave-output-tensor",), "leave_output_tensor", "leave output.weight unquantized"),
+    Option(("--pure",), "pure", "no mixture of tensor types: quantize all tensors to the same type"),
+    Option(("--imatrix",), "imatrix", "importance matrix, from `jaxllama imatrix` or llama-imatrix", path("FILE")),
+    Option(
+        ("--include-weights",),
+        "include_weights",
+        "use the importance matrix only for tensors whose name contains NAME; may be repeated",
+        text("NAME"),
+        many=True,
+    ),
+    Option(
+        ("--exclude-weights",),
+        "exclude_weights",
+        "do not use the importance matrix for tensors whose name contains NAME; may be repeated",
+        text("NAME"),
+        many=True,
+    ),
+    Option(("--output-tensor-type",), "output_tensor_type", "tensor type of output.weight", text("TYPE")),
+    Option(("--token-embedding-type",), "token_embedding_type", "tensor type of the token embeddings", text("TYPE")),
+    Option(("--tensor-type",), "tensor_type", "tensor type of tensors whose name matches; may be repeated", text("REGEX=TYPE"), many=True),
+    Option(("--tensor-type-file",), "tensor_type_file", "file with REGEX=TYPE rules, separated by white space", path("FILE")),
+    Option(("--prune-layers",), "prune_layers", "remove these layers from the model", text("L0,L1,...")),
+    Option(("--keep-split",), "keep_split", "split the output into as many files as the input"),
+    Option(("--override-kv",), "override_kv", "override metadata in the new file; may be repeated", text("KEY=TYPE:VALUE"), many=True),
+    Option(("--dry-run",), "dry_run", "only print what would be done and the final size"),
+    *options_of("--max-buffer-size MIB", idle="one tensor at a time is in memory, in pieces"),
+)
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    usage = "jaxllama quantize [options] IN [OUT] TYPE [NTHREADS]"
-    epilog = f"file types: {', '.join([*FILE_TYPES, *ALIASES])}, COPY"
-    parser = commands.add_parser("quantize", help="quantize a GGUF model", description=__doc__, usage=usage, epilog=epilog, allow_abbrev=False)
-    parser.add_argument(
-        "arguments",
-        nargs="+",
-        metavar="IN [OUT] TYPE [NTHREADS]",
-        help="IN: GGUF file; OUT: file to write (default: ggml-model-TYPE.gguf in the folder of IN); TYPE: file type; NTHREADS: threads (default: all cores)",
-    )
-    parser.add_argument("--allow-requantize", action="store_true", help="allow requantizing tensors that are already quantized; this loses quality")
-    parser.add_argument("--leave-output-tensor", action="store_true", help="leave output.weight unquantized")
-    parser.add_argument("--pure", action="store_true", help="no mixture of tensor types: quantize all tensors to the same type")
-    parser.add_argument("--imatrix", metavar="FILE", help="importance matrix, from `jaxllama imatrix` or llama-imatrix")
-    parser.add_argument(
-        "--include-weights",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="use the importance matrix only for tensors whose name contains NAME; may be repeated",
-    )
-    parser.add_argument(
-        "--exclude-weights",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="do not use the importance matrix for tensors whose name contains NAME; may be repeated",
-    )
-    parser.add_argument("--output-tensor-type", metavar="TYPE", help="tensor type of output.weight")
-    parser.add_argument("--token-embedding-type", metavar="TYPE", help="tensor type of the token embeddings")
-    parser.add_argument("--tensor-type", metavar="REGEX=TYPE", action="append", default=[], help="tensor type of tensors whose name matches; may be repeated")
-    parser.add_argument("--tensor-type-file", metavar="FILE", help="file with REGEX=TYPE rules, separated by white space")
-    parser.add_argument("--prune-layers", metavar="L0,L1,...", help="remove these layers from the model")
-    parser.add_argument("--keep-split", action="store_true", help="split the output into as many files as the input")
-    parser.add_argument("--override-kv", metavar="KEY=TYPE:VALUE", action="append", default=[], help="override metadata in the new file; may be repeated")
-    parser.add_argument("--dry-run", action="store_true", help="only print what would be done and the final size")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
+def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
     from jaxllama.quant.mixtures import Choices
     from jaxllama.quant.quantize_file import plan_file, write_plan
 
-    console = Console(stderr=True)
-    source, target, name, threads = _positional(args.arguments)
+    source, target, name, threads = _positional(args.words)
+    set_threads(threads or 0)
     target = target or source.with_name(f"ggml-model-{name}.gguf")
     if args.include_weights and args.exclude_weights:
         raise ValueError("--include-weights and --exclude-weights cannot be used together")
     file = open_gguf(source)
     if target.exists() and target.samefile(source):
         raise GGUFError(target, "the output", expected="another file than the input", found="the input")
-    importance = _importance(args, console)
+    importance = _importance(args, log)
     choices = Choices(args.pure, args.leave_output_tensor, _format(args.output_tensor_type), _format(args.token_embedding_type), _patterns(args))
     plan = plan_file(
         file,
@@ -86,17 +80,14 @@ def run(args: argparse.Namespace) -> int:
         allow_requantize=args.allow_requantize,
     )
     for note in plan.notes:
-        tell(console, note)
+        log.warning(note)
     if not args.dry_run:
         plan.check_importance(source, name)
     if plan.missing:
-        console.print(
-            f"the importance matrix has no data for {len(plan.missing)} tensors: {', '.join(plan.missing[:4])}{' ...' * (len(plan.missing) > 4)}",
-            highlight=False,
-        )
+        log.info(f"the importance matrix has no data for {len(plan.missing)} tensors: {', '.join(plan.missing[:4])}{' ...' * (len(plan.missing) > 4)}")
     began = time.perf_counter()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal or args.dry_run) as bar:
+    with log.progress(*columns, shown=not args.dry_run) as bar:
         task = bar.add_task("", total=plan.old_bytes // MIB)
         count = 0
 
@@ -106,26 +97,23 @@ def run(args: argparse.Namespace) -> int:
             shape = ", ".join(f"{n:5d}" for n in reversed(step.source.shape))
             change = f"-> {step.nbytes / MIB:8.2f} MiB ({step.format.lower()})" if step.changes else ""
             old = step.source.type.name.lower()
-            console.print(
-                f"[{count:4d}/{len(plan.steps):4d}] {step.name:<36} - [{shape}], type = {old:>6}, size = {step.source.nbytes / MIB:8.2f} MiB {change}".rstrip(),
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            size = f"{step.source.nbytes / MIB:8.2f} MiB"
+            log.info(f"[{count:4d}/{len(plan.steps):4d}] {step.name:<36} - [{shape}], type = {old:>6}, size = {size} {change}".rstrip())
             bar.update(task, advance=step.source.nbytes // MIB, description=step.name)
 
         if args.dry_run:
             for step in plan.steps:
                 show(step)
         else:
+            check_device()
             write_plan(file, plan, target, keep_split=args.keep_split, threads=threads, progress=show)
     weights = sum(s.source.size for s in plan.steps)
     for label, nbytes in (("model", plan.old_bytes), ("quant", plan.new_bytes)):
-        console.print(f"{label} size = {nbytes / MIB:9.2f} MiB ({8 * nbytes / weights:.2f} bits per weight)", highlight=False)
+        log.info(f"{label} size = {nbytes / MIB:9.2f} MiB ({8 * nbytes / weights:.2f} bits per weight)")
     if args.dry_run and plan.needs_importance:
-        console.print(f"this needs an importance matrix (--imatrix), for {plan.needs_importance[0]} and others", highlight=False)
+        log.info(f"this needs an importance matrix (--imatrix), for {plan.needs_importance[0]} and others")
     if not args.dry_run:
-        console.print(f"{target}: written in {time.perf_counter() - began:.1f} s", highlight=False, markup=False, soft_wrap=True)
+        log.info(f"{target}: written in {time.perf_counter() - began:.1f} s")
     return 0
 
 
@@ -163,7 +151,7 @@ def _format(text: str | None) -> str | None:
     return text.upper()
 
 
-def _patterns(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+def _patterns(args: SimpleNamespace) -> tuple[tuple[str, str], ...]:
     import re
 
     rules = list(args.tensor_type)
@@ -196,7 +184,7 @@ def _narrow(f: Field) -> Field:
     return Field(f.key, {ValueType.INT64: ValueType.UINT32, ValueType.FLOAT64: ValueType.FLOAT32}.get(f.type, f.type), f.value)
 
 
-def _importance(args: argparse.Namespace, console: Console) -> ImportanceMatrix | None:
+def _importance(args: SimpleNamespace, log: Log) -> ImportanceMatrix | None:
     if not args.imatrix:
         if args.include_weights or args.exclude_weights:
             raise ValueError("--include-weights and --exclude-weights choose from an importance matrix: they need --imatrix")
@@ -205,9 +193,14 @@ def _importance(args: argparse.Namespace, console: Console) -> ImportanceMatrix 
     for option, parts in (("--include-weights", args.include_weights), ("--exclude-weights", args.exclude_weights)):
         for part in parts:
             if not any(part in name for name in found.entries):
-                tell(console, f"{option} {part} has no effect: nothing in the importance matrix has such a name")
+                log.warning(f"{option} {part} has no effect: nothing in the importance matrix has such a name")
     if args.include_weights:
         found.entries = {n: e for n, e in found.entries.items() if any(part in n for part in args.include_weights)}
     found.entries = {n: e for n, e in found.entries.items() if not any(part in n for part in args.exclude_weights)}
-    console.print(f"{args.imatrix}: importance of {len(found.entries)} tensors, from {found.chunks} chunks", highlight=False, markup=False, soft_wrap=True)
+    log.info(f"{args.imatrix}: importance of {len(found.entries)} tensors, from {found.chunks} chunks")
     return found
+
+
+EPILOG = f"""IN: a GGUF file; OUT: the file to write (default: ggml-model-TYPE.gguf in the folder of IN); NTHREADS: threads (default: all cores).
+TYPE is one of {", ".join([*FILE_TYPES, *ALIASES])}, COPY, or llama.cpp's number of a type"""
+VERB = Verb("quantize", "quantize a GGUF model", __doc__, run, (QUANTIZE,), words="IN [OUT] TYPE [NTHREADS]", least=1, most=4, epilog=EPILOG)

@@ -1,100 +1,97 @@
-"""`jaxllama run`: generate text that continues a prompt."""
+"""`jaxllama run`: generate text that continues a prompt, as llama-completion does.
+
+With -cnv, -sys, -sysf or -st it chats, as `jaxllama chat` does. `jaxllama -m FILE -p PROMPT`, without a verb, is this verb.
+"""
 
 from __future__ import annotations
 
-import argparse
-import re
-import sys
 import time
-from pathlib import Path
+from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from . import flags
+from . import chat
+from .interactive import interact
 from .interrupt import Interrupt
 from .loading import load_model
-from .options import add_options
+from .log import Log
+from .options import GENERATE, Verb
+from .output import Output
+from .prompt import read_prompt, unescape
 from .sampling import constraints_of, sampling_of
 
 if TYPE_CHECKING:
     from jaxllama import Model, Piece
 
-_EMBEDDED_PROMPT = "Once upon a time"
+
+def converses(args: SimpleNamespace) -> bool:
+    """Whether the options ask for a conversation; where nothing does, the prompt is continued, also by models that can chat."""
+    return args.conversation if args.conversation is not None else bool(args.system or args.system_file or args.single_turn)
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("run", help="generate text that continues a prompt", description=__doc__, allow_abbrev=False)
-    add_options(parser, flags.MODEL, flags.PROMPT, flags.OUTPUT, flags.CONTEXT, flags.SAMPLING, flags.GRAMMAR, flags.COMPILE)
-    parser.set_defaults(run=run)
-
-
-def unescape(text: str) -> str:
-    """llama.cpp's escapes: \\n \\r \\t \\' \\" \\\\ and \\xHH; anything else stays as it is."""
-    simple = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
-    return re.sub(r"\\(?:x([0-9a-fA-F]{2})|([nrt'\"\\]))", lambda m: chr(int(m[1], 16)) if m[1] else simple[m[2]], text)
-
-
-def read_prompt(args: argparse.Namespace) -> str:
-    """The prompt of the command line, of a file, or a default for the embedded model."""
-    if args.file is not None:
-        text = Path(args.file).read_text(encoding="utf-8", errors="replace")
-        text = text.removesuffix("\n")
-    elif args.prompt is not None:
-        text = args.prompt
-    else:
-        text = _EMBEDDED_PROMPT if args.model is None and args.hf_repo is None else ""
-    return unescape(text) if args.escape else text
-
-
-def run(args: argparse.Namespace) -> int:
+def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
+    if converses(args):
+        return chat.run(args, log)
     start = time.perf_counter()
-    console = Console(stderr=True)
     prompt = read_prompt(args)
     sampling = sampling_of(args) | constraints_of(args)
-    model = load_model(args, console, n_ctx=args.n_ctx)
+    model = load_model(args, log, n_ctx=args.n_ctx)
     loaded = time.perf_counter()
     ids = model.encode(prompt)
     if args.verbose_prompt:
-        console.print(f"prompt: {prompt!r}\nnumber of tokens in prompt = {len(ids)}", highlight=False, markup=False)
+        log.info(f"prompt: {prompt!r}\nnumber of tokens in prompt = {len(ids)}")
         for token in ids:
-            console.print(f"{token:6d} -> {model.tokenizer.piece(token, special=True).decode('utf-8', 'replace')!r}", highlight=False, markup=False)
-    if args.display_prompt:
-        write(prompt)
-    last = None
-    with Interrupt() as interrupt:
-        try:
-            for piece in model.stream(
-                ids,
-                n_predict=max(args.n_predict, -1),  # llama.cpp's -2 (until the context is full) is what -1 does here
-                stop=[args.stop] if args.stop else [],
-                **sampling,
-            ):
-                write(piece.text)
-                last = piece
-                if interrupt.asked:
-                    break
-        except KeyboardInterrupt:
-            interrupt.asked = True
-    write("\n")
+            log.info(f"{token:6d} -> {model.tokenizer.piece(token, special=True).decode('utf-8', 'replace')!r}")
+    options = sampling | {"n_predict": max(args.n_predict, -1), "shown": model.tokenizer.hidden if args.special else ()}
+    with Output(args, log) as out, Interrupt() as interrupt:
+        if args.interactive or args.interactive_first:
+            last = interact(model, ids, prompt, args, log, out, interrupt, options)
+        else:
+            stops = [unescape(text) if args.escape else text for text in args.stop]
+            last = show(model.stream(ids, stop=stops, **options), prompt if args.display_prompt else "", args, log, out, interrupt, len(ids))
+        out.write("\n", made=False)
     if args.perf:
-        report(console, model, last, loaded - start, time.perf_counter() - start)
+        report(log, model, last, loaded - start, time.perf_counter() - start)
     if last is not None and last.reason == "grammar":
-        console.print("stopped: the text does not match the grammar yet, but no token of the vocabulary can continue it", highlight=False)
+        log.info("stopped: the text does not match the grammar yet, but no token of the vocabulary can continue it")
     if last is not None and last.reason == "context":
-        console.print(f"stopped: the context of {model.n_ctx} tokens is full; -c sets a larger one", highlight=False)
+        log.info(f"stopped: the context of {model.n_ctx} tokens is full; -c sets a larger one")
     return 130 if interrupt.asked else 0
 
 
-def write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+def show(pieces: Iterable[Piece], prompt: str, args: SimpleNamespace, log: Log, out: Output, interrupt: Interrupt, read: int) -> Piece | None:
+    """Write a text as it comes, the prompt before it; returns the last piece. All is compiled and read before the first word appears.
+
+    Args:
+        read: tokens of the prompt.
+    """
+    last = None
+    try:
+        for number, piece in enumerate(pieces):
+            if number == 0:
+                out.prompt(prompt)
+            out.write(piece.text)
+            last = piece
+            if args.print_token_count > 0 and (read + number + 1) % args.print_token_count == 0:
+                log.detail(f"tokens so far: {read + number + 1}")
+            if interrupt.asked:
+                break
+    except KeyboardInterrupt:
+        interrupt.asked = True
+    return last
 
 
-def report(console: Console, model: Model, last: Piece | None, load: float, total: float) -> None:
+def report(log: Log, model: Model, last: Piece | None, load: float, total: float) -> None:
     """Timings in the manner of llama.cpp."""
-    lines = [f"load time = {1e3 * load:10.2f} ms", f"compile time = {1e3 * model.programs.seconds:10.2f} ms / {model.programs.count:5d} programs"]
+    programs = model.programs
+    lines = [f"load time = {1e3 * load:10.2f} ms"]
+    for name, seconds, count in (
+        ("compile", programs.seconds - programs.cached_seconds, programs.count - programs.cached),
+        ("program load", programs.cached_seconds, programs.cached),
+    ):
+        if count:
+            lines.append(f"{name} time = {1e3 * seconds:10.2f} ms / {count:5d} programs")
     timings = last.timings if last is not None else None
     if timings is not None:
         for name, seconds, count, rate, unit in (
@@ -106,4 +103,7 @@ def report(console: Console, model: Model, last: Piece | None, load: float, tota
     lines.append(f"total time = {1e3 * total:10.2f} ms")
     width = max(line.index("=") for line in lines)
     for line in lines:
-        console.print(f"jaxllama: {' ' * (width - line.index('='))}{line}", highlight=False, markup=False, soft_wrap=True)
+        log.info(f"jaxllama: {' ' * (width - line.index('='))}{line}")
+
+
+VERB = Verb("run", "generate text that continues a prompt", __doc__, run, GENERATE)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from . import flags
+from .options import GRAMMAR, SAMPLING
+from .prompt import unescape
 
 
-def sampling_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The parameters of `flags.SAMPLING` that were given.
+def sampling_of(args: SimpleNamespace) -> dict[str, Any]:
+    """The parameters of SAMPLING that were given.
 
     Raises:
         ValueError: they make no sense.
     """
     from jaxllama.decode import chain_of_letters, make_sampling
 
-    given = {o.to: getattr(args, o.to) for o in flags.SAMPLING if getattr(args, o.to) is not None}
+    given = {o.to: getattr(args, o.to) for o in SAMPLING if getattr(args, o.to) not in (None, [])}
     if "sampler_seq" in given:
         letters = given.pop("sampler_seq")
         given.setdefault("samplers", chain_of_letters(letters))
     if "logit_bias" in given:
         given["logit_bias"] = [_bias(text) for text in given["logit_bias"]]
     if "dry_sequence_breakers" in given:
-        given["dry_sequence_breakers"] = [] if "none" in given["dry_sequence_breakers"] else given["dry_sequence_breakers"]
+        texts = given["dry_sequence_breakers"]
+        given["dry_sequence_breakers"] = [] if "none" in texts else [unescape(text) if args.escape else text for text in texts]
     apart = ("seed", "ignore_eos", "logit_bias", "dry_sequence_breakers")
     make_sampling(1, **{name: value for name, value in given.items() if name not in apart})
     return given
@@ -39,8 +41,8 @@ def _bias(text: str) -> tuple[int, float]:
     return int(found[1]), float(found[2])
 
 
-def constraints_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What `flags.GRAMMAR` ask for.
+def constraints_of(args: SimpleNamespace) -> dict[str, Any]:
+    """What GRAMMAR ask for.
 
     Raises:
         GrammarError, SchemaError: it is malformed.
@@ -48,7 +50,7 @@ def constraints_of(args: argparse.Namespace) -> dict[str, Any]:
     """
     from jaxllama.grammar import Grammar, GrammarError, json_schema_to_gbnf
 
-    given = [o for o in flags.GRAMMAR if getattr(args, o.to)]
+    given = [o for o in GRAMMAR if getattr(args, o.to)]
     if len(given) > 1:
         raise ValueError(f"{given[0].names[-1]} and {given[1].names[-1]} cannot be used together")
     if not given:

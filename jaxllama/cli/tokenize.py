@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
-from rich.console import Console
-
-from . import flags
 from .loading import open_model
-from .options import add_options
+from .log import Log
+from .options import COMMON, LOG, MODEL, Group, Option, Verb
+from .options.option import path, text
+from .options.text import ESCAPE
+from .prompt import unescape
+
+TEXT = Group(
+    "text (one of these)",
+    Option(("-p", "--prompt"), "prompt", "text to tokenize", text("PROMPT")),
+    Option(("-f", "--file"), "file", "read the text from a file, as it is; - for stdin", path()),
+    Option(("--stdin",), "stdin", "read the text from stdin"),
+    ESCAPE,
+)
+TOKENS = Group(
+    "tokens",
+    Option(("--ids",), "ids", "print only the token ids, as a list"),
+    Option(("--no-bos",), "no_bos", "do not add BOS or EOS, even if the model normally does"),
+    Option(("--no-parse-special",), "no_parse_special", "tokenize special tokens in the text (such as <s>) as plain text"),
+    Option(("--show-count",), "show_count", "print the total number of tokens"),
+)
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("tokenize", help="print the tokens of a text", description=__doc__, allow_abbrev=False)
-    add_options(parser, flags.MODEL)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("-p", "--prompt", metavar="PROMPT", help="text to tokenize")
-    source.add_argument("-f", "--file", metavar="FNAME", help="read the text from a file")
-    source.add_argument("--stdin", action="store_true", help="read the text from stdin")
-    parser.add_argument("--ids", action="store_true", help="print only the token ids, as a list")
-    parser.add_argument("--no-bos", action="store_true", help="do not add BOS or EOS, even if the model normally does")
-    parser.add_argument("--no-parse-special", action="store_true", help="tokenize special tokens in the text (such as <s>) as plain text")
-    parser.add_argument("--no-escape", action="store_true", help="do not process escape sequences in --prompt")
-    parser.add_argument("--show-count", action="store_true", help="print the total number of tokens")
-    parser.set_defaults(run=run)
+def read_text(args: SimpleNamespace) -> str:
+    """The text, with its escapes processed, wherever it comes from.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if args.stdin or args.file == "-":
+        found = sys.stdin.buffer.read().decode("utf-8", "replace")
+    elif args.file is not None:
+        found = Path(args.file).read_bytes().decode("utf-8", "replace")
+    elif args.prompt is not None:
+        found = args.prompt
+    else:
+        raise ValueError("expected a text: -p TEXT, -f FILE or --stdin")
+    return unescape(found) if args.escape else found
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
     from jaxllama.text import Tokenizer
 
-    from .run import unescape
-
-    if args.prompt is not None:
-        text = args.prompt if args.no_escape else unescape(args.prompt)
-    else:
-        raw = sys.stdin.buffer.read() if args.stdin else Path(args.file).read_bytes()
-        text = raw.decode("utf-8", "replace")
-    file = open_model(args, Console(stderr=True))
+    given = read_text(args)
+    file = open_model(args, log)
     tokenizer = Tokenizer.from_metadata(file.metadata, str(file.path))
-    ids = tokenizer.encode(text, add_special=not args.no_bos, parse_special=not args.no_parse_special)
+    ids = tokenizer.encode(given, add_special=not args.no_bos, parse_special=not args.no_parse_special)
     if args.ids:
         print("[" + ", ".join(map(str, ids)) + "]")
     else:
@@ -50,3 +62,6 @@ def run(args: argparse.Namespace) -> int:
     if args.show_count:
         print(f"Total number of tokens: {len(ids)}")
     return 0
+
+
+VERB = Verb("tokenize", "print the tokens of a text", __doc__, run, (TEXT, TOKENS, MODEL, LOG), COMMON)

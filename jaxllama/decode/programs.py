@@ -11,11 +11,28 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.monitoring
 
 from .sampling import Sampling
 
 _log = logging.getLogger(__name__)
 MOST_OWN = 16  # programs with samplers of the caller's own; a function takes two or three
+
+
+_cache_hits = threading.local()
+
+
+def _hits() -> int:
+    """How many programs this thread has had from the compilation cache."""
+    return getattr(_cache_hits, "count", 0)
+
+
+def _heard(event: str, **_: Any) -> None:
+    if event == "/jax/compilation_cache/cache_hits":
+        _cache_hits.count = _hits() + 1
+
+
+jax.monitoring.register_event_listener(_heard)
 
 
 class Turn:
@@ -35,12 +52,14 @@ class Programs:
     `MOST_OWN` used last are kept.
 
     Attributes:
-        seconds: time spent compiling.
-        count: programs compiled.
+        seconds: time spent compiling, or loading what the compilation cache has.
+        count: programs compiled or loaded.
+        cached_seconds, cached: of those, what the cache had.
     """
 
     def __init__(self, notify: Callable[[str], None] | None = None):
         self.seconds, self.count = 0.0, 0
+        self.cached_seconds, self.cached = 0.0, 0
         self.notify = notify
         self._compiled: dict[Any, Any] = {}
         self._own: dict[Any, None] = {}  # keys of programs with samplers of the caller's own, those used last at the end
@@ -78,11 +97,13 @@ class Programs:
             if found is None:
                 if self.notify:
                     self.notify(function.__name__)
-                start = time.perf_counter()
+                start, hits = time.perf_counter(), _hits()
                 lowered = _apart(function, args, static).lower(*args) if own else function.lower(*args, **static)
                 found = self._compiled[key] = lowered.compile()
-                self.seconds += time.perf_counter() - start
-                self.count += 1
+                seconds = time.perf_counter() - start
+                self.seconds, self.count = self.seconds + seconds, self.count + 1
+                if _hits() > hits:
+                    self.cached_seconds, self.cached = self.cached_seconds + seconds, self.cached + 1
             if own:
                 self._use_own(key)
             return found(*args)

@@ -74,8 +74,12 @@ class Plan:
 
     def check_importance(self, path: Path, file_type: str) -> None:
         """Raise a GGUFError where a tensor needs an importance matrix and has none."""
-        if self.needs_importance:
-            raise GGUFError(path, f"tensor '{self.needs_importance[0]}'", expected=f"an importance matrix (--imatrix) for {file_type}", found="none")
+        if not self.needs_importance:
+            return
+        name = self.needs_importance[0]
+        format_ = next(step.format for step in self.steps if step.name == name)  # which a rule may have chosen
+        why = format_ if format_ == file_type else f"{format_} (in a file of type {file_type})"
+        raise GGUFError(path, f"tensor '{name}'", expected=f"an importance matrix (--imatrix) for {why}", found="none")
 
 
 def plan_file(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -10,20 +9,25 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
-from rich.console import Console
 
 import jaxllama
-from jaxllama.cli import flags
-from jaxllama.cli.loading import load_model
+from jaxllama.cli import run
+from jaxllama.cli.loading import load_model, rope_overrides
+from jaxllama.cli.log import Log
 from jaxllama.cli.main import main
-from jaxllama.cli.options import Group, add_options
-from jaxllama.cli.run import unescape
+from jaxllama.cli.options import parse
 from jaxllama.environment import available_memory
+from jaxllama.formats.gguf import open_gguf
 from jaxllama.formats.importance import Entry, ImportanceMatrix, write_importance
 from jaxllama.hub import choose_file, download, embedded_model, find_model
+from jaxllama.layers.rope import Rope
+from jaxllama.models import read_config
 
 FAST = ["--no-compile-cache", "--temp", "0", "-c", "512"]  # the sizes of `default_model`, so programs are compiled once
 
@@ -90,7 +94,6 @@ def test_a_full_context_says_so(capsys):
         (["run", "--override-kv", "nonsense"], "--override-kv"),
         (["run", "--override-kv", "general.architecture=str:marsian"], "gemma2, llama, qwen2, qwen3"),
         (["run", "-p", "a " * 500, "-c", "16"], "the context holds 16"),
-        (["run", "-ctk", "q4_0"], "-ctk: expected one of"),
         (["inspect", "nowhere.gguf"], "nowhere.gguf"),
         (["inspect", __file__], "expected GGUF"),
     ],
@@ -124,56 +127,6 @@ def test_inspect(capsys):
         assert text in out
 
 
-def test_help_and_version(capsys):
-    assert main([]) == 2
-    assert main(["--version"]) == 0
-    assert "jaxllama" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as caught:
-        main(["run", "--help"])
-    assert caught.value.code == 0
-    assert "--no-display-prompt" in capsys.readouterr().out
-
-
-def parse(arguments: list[str], environ: dict[str, str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    add_options(parser, flags.MODEL, flags.PROMPT, flags.OUTPUT, flags.CONTEXT, flags.SAMPLING, flags.COMPILE, environ=environ)
-    return parser.parse_args(arguments)
-
-
-def test_flags_win_over_variables():
-    environ = {"LLAMA_ARG_CTX_SIZE": "77", "LLAMA_ARG_TOP_K": "3", "LLAMA_ARG_PERF": "off"}
-    assert (parse([], environ).n_ctx, parse([], environ).top_k, parse([], environ).perf) == (77, 3, False)
-    assert parse(["-c", "5", "--perf"], environ).n_ctx == 5
-    with pytest.raises(SystemExit):
-        parse([], {"LLAMA_ARG_CTX_SIZE": "many"})
-
-
-def test_every_spelling():
-    for spelling in ("-n", "--predict", "--n-predict"):
-        assert parse([spelling, "3"], {}).n_predict == 3
-    assert parse(["-hf", "a/b:Q8_0", "-hff", "x.gguf"], {}).hf_repo == "a/b:Q8_0"
-    assert not parse(["--no-escape"], {}).escape
-
-
-def test_every_option_is_explained():
-    for option in (o for group in vars(flags).values() if isinstance(group, Group) for o in group):
-        assert len(option.help) > 10, option.names
-        assert bool(option.off) == bool(option.off_help), option.names
-
-
-def test_help_shows_defaults_and_variables(capsys):
-    with pytest.raises(SystemExit):
-        main(["bench", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    assert "(default: 512) (env: LLAMA_ARG_BATCH)" in text
-    assert "prompt tokens of the prefill tests (pp); 0: none (default: 512)" in text
-    assert "[512]" not in text
-
-
-def test_unescape():
-    assert unescape(r"a\nb\tc\\d\x41\q") == "a\nb\tc\\dA\\q"
-
-
 @pytest.mark.exhaustive
 def test_control_c_stops_cleanly():
     command = [sys.executable, "-m", "jaxllama.cli.main", "run", "-n", "-1", "--ignore-eos", "-c", "60000", "--no-compile-cache"]
@@ -198,20 +151,166 @@ def test_files_of_a_repository():
 
 
 def test_download_fetches_all_shards(monkeypatch, tmp_path):
-    import types
-
     fetched = []
 
-    def fetch(repo: str, name: str) -> str:
+    def fetch(repo: str, name: str, **_: object) -> str:
         fetched.append((repo, name))
         return str(tmp_path / name)
 
-    fake = types.SimpleNamespace(list_repo_files=lambda repo: ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"], hf_hub_download=fetch)
+    siblings = [types.SimpleNamespace(rfilename=f"m-0000{n}-of-00002.gguf") for n in (1, 2)]
+    fake = types.SimpleNamespace(model_info=lambda repo, **_: types.SimpleNamespace(siblings=siblings), hf_hub_download=fetch)
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert find_model("a/b") == tmp_path / "m-00001-of-00002.gguf"
     assert fetched == [("a/b", "m-00001-of-00002.gguf"), ("a/b", "m-00002-of-00002.gguf")]
     with pytest.raises(FileNotFoundError, match=r"has no file x\.gguf"):
         download("a/b", file="x.gguf")
+
+
+class Hub:
+    """A hub that answers as it is told, with a cache of its own."""
+
+    class CacheNotFound(Exception):
+        pass
+
+    def __init__(self, cache: dict[str, list[str]], error: Exception | None = None):
+        self.cache, self.error, self.asked = cache, error, []
+
+    def model_info(self, repo, *, token, timeout):
+        self.asked.append((repo, token, timeout))
+        if self.error:
+            raise self.error
+        return types.SimpleNamespace(siblings=[types.SimpleNamespace(rfilename="m-Q8_0.gguf")])
+
+    def snapshot_download(self, repo, *, local_files_only):
+        assert local_files_only
+        if repo not in self.cache:
+            raise FileNotFoundError("no snapshot")
+        return self.cache[repo]
+
+    def hf_hub_download(self, repo, name, *, token, local_files_only):
+        return f"{self.cache.get(repo, '/fetched')}/{name}"
+
+
+def refused(status: int) -> Exception:
+    error = OSError(f"{status} of the hub\nand more")
+    error.response = types.SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
+    return error
+
+
+def test_without_a_network(monkeypatch, tmp_path):
+    """One request, one line; what was downloaded before serves."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "m-Q4_K_M.gguf").touch()
+    hub = Hub({"a/known": str(tmp_path)}, RuntimeError("[Errno -2] Name or service not known"))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert find_model("a/known") == tmp_path / "sub" / "m-Q4_K_M.gguf"
+    with pytest.raises(ConnectionError, match=r"^a/b: the hub cannot be reached \(\[Errno -2\] Name or service not known\), and the file is not in the cache$"):
+        jaxllama.load("a/b")
+    assert len(hub.asked) == 2
+    assert 0 < hub.asked[0][2] <= 10
+    assert find_model("a/known", offline=True) == tmp_path / "sub" / "m-Q4_K_M.gguf"
+    with pytest.raises(ConnectionError, match=r"nobody was asked \(offline\)"):
+        find_model("a/b", offline=True)
+    assert len(hub.asked) == 2
+
+
+def test_what_the_hub_refuses(monkeypatch, capsys):
+    for status, message in ((401, "no such repository, or it needs a token (-hft, HF_TOKEN)"), (500, "cannot be reached (500 of the hub)")):
+        monkeypatch.setitem(sys.modules, "huggingface_hub", Hub({}, refused(status)))
+        assert main(["run", "-hf", "a/b", "-hft", "secret"]) == 1
+        assert message in capsys.readouterr().err
+    hub = Hub({})
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert str(download("a/b", token="secret")) == "/fetched/m-Q8_0.gguf"
+    assert hub.asked[0][1] == "secret"
+    assert main(["run", "-hff", "x.gguf"]) == 1
+    assert "-hff: names a file in a repository, which -hf names" in capsys.readouterr().err
+
+
+def test_no_device(monkeypatch, capsys):
+    def none():
+        raise RuntimeError("Unable to initialize backend 'cuda': no GPU\nand more")
+
+    monkeypatch.setattr(jax, "devices", none)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert main(["run", "--no-compile-cache"]) == 1
+    assert capsys.readouterr().err == "jaxllama: JAX finds no device for JAX_PLATFORMS=cuda: Unable to initialize backend 'cuda': no GPU\n"
+
+
+def test_positions_are_set_from_the_command_line():
+    def rope(*arguments: str) -> Rope:
+        args = parse(run.VERB, arguments, {})
+        return read_config(open_gguf(embedded_model(), overrides=rope_overrides(args, embedded_model(), []))).rope
+
+    own = rope()
+    assert rope("--rope-scaling", "linear", "--rope-scale", "4") == replace(own, scaling="linear", factor=4.0)
+    assert rope("--rope-freq-scale", "0.25").factor == 4.0
+    assert rope("--rope-scaling", "none", "--rope-scale", "4") == own
+    yarn = "--rope-scaling yarn --rope-scale 4 --rope-freq-base 500000 --yarn-orig-ctx 256 --yarn-ext-factor 0.5 --yarn-attn-factor 2 --yarn-beta-slow 3"
+    expected = replace(own, scaling="yarn", factor=4.0, base=500000.0, original_context=256, extrapolation=0.5, attention_factor=2.0, beta_slow=3.0)
+    assert rope(*yarn.split(), "--yarn-beta-fast", "40") == replace(expected, beta_fast=40.0)
+    with pytest.raises(ValueError, match="say the same in two ways"):
+        rope("--rope-scale", "4", "--rope-freq-scale", "0.25")
+
+
+def test_what_load_is_asked_for(monkeypatch):
+    """Chunks of a prompt, modes of loading, types of the cache and threads."""
+    asked = []
+    monkeypatch.setattr(jaxllama, "load", lambda path, **options: asked.append(options) or (_ for _ in ()).throw(ValueError("enough")))
+    monkeypatch.setattr("jaxllama.cli.loading.set_threads", lambda count: asked.append(count))
+
+    def load(*arguments: str) -> dict[str, object]:
+        with pytest.raises(ValueError, match="enough"):
+            load_model(parse(run.VERB, ["--no-compile-cache", *arguments], {}), Log(), n_ctx=None)
+        return asked[-1]
+
+    assert load()["n_batch"] == 512
+    assert load("-ub", "64")["n_batch"] == 64
+    assert load("-b", "32")["n_batch"] == 32
+    assert load("-b", "1000", "-ub", "1024", "-t", "3")["n_batch"] == 1000
+    assert asked[-2] == 3
+    modes = {"--no-mmap": "none", "--mmap": "mmap", "-lm mlock": "none", "-lm mmap+mlock": "mmap", "-lm dio": "none", "-lm none --mmap": "none", "": "auto"}
+    for arguments, mode in modes.items():
+        assert load(*arguments.split())["load_mode"] == mode, arguments
+    assert load("-ctv", "bf16")["cache_type"] == load("-ctk", "bf16", "-ctv", "bf16")["cache_type"] == "bf16"
+    with pytest.raises(ValueError, match="-ctk f16 -ctv f32: K and V of different types are not supported yet"):
+        load_model(parse(run.VERB, ["-ctk", "f16", "-ctv", "f32"], {}), Log(), n_ctx=None)
+
+
+def test_threads_of_the_pool():
+    """`-t` is the number of XLA's threads, on which the kernels run too."""
+    code = """
+import os, sys
+from jaxllama.environment import set_threads, thread_count
+set_threads(int(sys.argv[1]))
+import jax
+jax.numpy.ones(3).block_until_ready()
+set_threads(7)
+names = [open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")]
+print(names.count("tf_XLAEigen"), thread_count())
+"""
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("only Linux shows the threads of a process")
+    done = subprocess.run([sys.executable, "-c", code, "3"], capture_output=True, text=True, check=True)
+    assert done.stdout == "3 3\n"
+
+
+@pytest.mark.parametrize(("program", "traceback"), [("bin/jaxllama", False), ("other.py", True)])
+def test_control_c_during_the_imports(program, traceback):
+    """The command ends by the signal; programs that import jaxllama keep Python's handler."""
+    code = f"""
+import os, signal, sys
+sys.argv = [{program!r}]
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jaxllama.api":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+import jaxllama
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT or traceback
+    assert ("KeyboardInterrupt" in done.stderr) == traceback
 
 
 def test_downloading_needs_the_hub_extra(monkeypatch):
@@ -222,7 +321,7 @@ def test_downloading_needs_the_hub_extra(monkeypatch):
 
 def test_quantize_and_what_it_prints(tmp_path, capsys):
     source, out = str(embedded_model()), tmp_path / "small.gguf"
-    assert main(["quantize", "--dry-run", "--allow-requantize", source, str(out), "q4_k"]) == 0
+    assert main(["quantize", "--allow-requantize", source, str(out), "--dry-run", "q4_k"]) == 0
     shown = capsys.readouterr().err
     assert "output_norm.weight" in shown
     assert "(q4_k)" in shown
@@ -258,6 +357,7 @@ def test_quantize_and_what_it_prints(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["in.gguf", "out.gguf", "Q4_9"], "no file type 'Q4_9'"),
+        (["--allow-requantize", "--tensor-type", "ffn_up=iq2_xxs", "in.gguf", "Q4_0"], "an importance matrix (--imatrix) for IQ2_XXS (in a file of type Q4_0)"),
         (["in.gguf"], "expected IN [OUT] TYPE"),
         (["in.gguf", "Q4_0", "many"], "NTHREADS: expected a positive number, found 'many'"),
         (["--output-tensor-type", "q9", "in.gguf", "Q4_0"], "there is no tensor type 'q9'"),
@@ -310,9 +410,9 @@ def test_metadata_that_replaces_nothing_is_told(capsys):
 
 
 def test_a_context_beyond_the_training_is_told(capsys):
-    args = parse(["--no-compile-cache"], {})
+    args = parse(run.VERB, ["--no-compile-cache"], {})
     for n_ctx, told in ((512, False), (513, True)):
-        load_model(args, Console(stderr=True), n_ctx=n_ctx)
+        load_model(args, Log(args), n_ctx=n_ctx)
         assert ("the model was trained with at most 512 tokens" in capsys.readouterr().err) == told
 
 
@@ -351,14 +451,6 @@ def test_perplexity_and_divergence(tmp_path, monkeypatch, capsys):
     assert "--kl-divergence needs --kl-divergence-base FILE" in capsys.readouterr().err
     assert main(["perplexity", "-f", "base.kld", "--winogrande", "--hellaswag"]) == 1
     assert "--kl-divergence cannot be used together" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("option", "message"), [(["-b", "0"], "-b: expected"), (["-ctk", "q9"], "-ctk: expected"), (["--temp", "nan"], "finite")])
-def test_bad_values_are_told_before_anything_is_read(option, message, capsys):
-    assert main(["run", "-m", "no-such-file.gguf", *option]) == 1
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert not captured.out
 
 
 def test_a_context_that_no_memory_holds(capsys):

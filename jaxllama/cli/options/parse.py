@@ -1,0 +1,113 @@
+"""Reading a command line: options in any order among the arguments, no abbreviations. An option wins over its variable."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from .option import Explained, NotYet, Option, UsageError, Verb
+from .others import INFORM
+
+_INFORM = {name: option.to for option in INFORM for name in option.names}
+
+
+def parse(verb: Verb, arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> SimpleNamespace:
+    """The options' values, by their names in Python; `words`: the other arguments; `told`: what the user should know, a line each; `asked`: the first option
+    of INFORM, and then nothing else.
+
+    Raises:
+        UsageError: an option is unknown, lacks its value or has one that it cannot have, or belongs to a capability that is still to come.
+    """
+    index = verb.index
+    options = dict.fromkeys(index.values())
+    values: dict[str, Any] = {}
+    for option, uses in options:
+        if uses:
+            values.setdefault(option.to, option.start)
+    idle: dict[str, list[str]] = {}
+
+    def take(option: Option, uses: bool, shown: str, given: Any) -> None:
+        """`given`: the value of an option, or whether a switch is on."""
+        if option.later and not (option.is_switch and given is False):
+            raise UsageError(f"{shown}: {option.later} not supported yet")
+        if option.idle:
+            idle.setdefault(option.idle, []).append(shown)
+        elif not uses and not option.later:
+            idle.setdefault(f"`jaxllama {verb.name}` has no use for it", []).append(shown)
+        elif uses and option.many:
+            values[option.to] = [*values[option.to], given]
+        elif uses and not option.later:
+            values[option.to] = given
+
+    for option, uses in options:
+        if uses and (found := _from_environment(option, environ)) is not None:
+            take(option, uses, option.variable, found)
+    words: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            words += rest
+            break
+        if not word.startswith("-") or word == "-":
+            words.append(word)
+            continue
+        name, value = _split(word)
+        if name in _INFORM and name not in index:
+            return SimpleNamespace(asked=_INFORM[name])
+        if name not in index:
+            raise UsageError(_unknown(verb, word))
+        option, uses = index[name]
+        if option.is_switch:
+            if value is not None:
+                raise UsageError(f"{name}: takes no value, found {value!r}")
+            take(option, uses, name, name not in option.off)
+            continue
+        operands = [value] if value is not None else []
+        while len(operands) < option.operands:
+            if not rest:
+                raise UsageError(f"{name}: expected {'a value' if option.operands == 1 else f'{option.operands} values'}, found none")
+            operands.append(rest.pop(0))
+        take(option, uses, name, _read(option, name, " ".join(operands)))
+    if len(words) < verb.least or (verb.most is not None and len(words) > verb.most):
+        wrong = f"unexpected argument {words[verb.most]!r}" if verb.most is not None and len(words) > verb.most else f"expected {verb.words}"
+        raise UsageError(wrong)
+    told = [f"{', '.join(dict.fromkeys(names))}: no effect; {reason}" for reason, names in idle.items()]
+    return SimpleNamespace(**values, words=words, told=told, asked=None)
+
+
+def _split(word: str) -> tuple[str, str | None]:
+    """The name of an option and, of `--name=value`, the value; llama.cpp takes underscores in long names too."""
+    if not word.startswith("--"):
+        return word, None
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-"), value if equals else None
+
+
+def _read(option: Option, shown: str, text: str) -> Any:
+    try:
+        return option.kind.read(text)
+    except NotYet as error:
+        raise UsageError(f"{shown} {text}: {error} not supported yet") from None
+    except ValueError as error:
+        raise UsageError(f"{shown}: {error}" if isinstance(error, Explained) else f"{shown}: expected {option.kind.expected}, found {text!r}") from None
+
+
+def _from_environment(option: Option, environ: Mapping[str, str]) -> Any:
+    """The value of an option's variable; None where it is not set, or is empty."""
+    if option.variable_off and option.variable_off in environ:
+        return False
+    text = environ.get(option.variable) if option.variable else None
+    if not text:
+        return None
+    value = _read(option, option.variable, text)
+    return None if option.is_switch and not value and not option.off else value
+
+
+def _unknown(verb: Verb, word: str) -> str:
+    known = sorted({*verb.index, *_INFORM})
+    near = difflib.get_close_matches(_split(word)[0], known, 1, 0.6) or [name for name in known if len(name) > 3 and word.startswith(name)][-1:]
+    return f"there is no option {word}" + (f"; did you mean {near[0]}?" if near else "")
