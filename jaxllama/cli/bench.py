@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxllama.environment import thread_count
 
-from .loading import load_model
+from .loading import load_model, start
 from .log import Log
 from .options import COMPILE, IDLE, LATER, LOG, MODEL, ROPE, Group, Option, Verb
 from .options.model import CACHE_TYPE, EXACT
@@ -164,9 +164,10 @@ def measured(args: SimpleNamespace, threads: int, log: Log) -> list[dict[str, An
     if not tests:
         raise ValueError("there is no test to run: set -p, -n or -pg above 0")
     settings = list(product(args.models or [None], given("n_batches", 2048), given("n_ubatches", 512), given("cache_types", None)))
+    start(SimpleNamespace(**vars(args) | {"threads": threads}))
     rows: list[dict[str, Any]] = []
     for model_file, n_batch, n_ubatch, cache_type in settings:
-        chosen = {"model": model_file, "n_batch": n_batch, "n_ubatch": n_ubatch, "cache_type": cache_type, "cache_type_v": None, "threads": threads}
+        chosen = {"model": model_file, "n_batch": n_batch, "n_ubatch": n_ubatch, "cache_type": cache_type, "cache_type_v": None}
         model = load_model(SimpleNamespace(**vars(args) | chosen), log, n_ctx=max(t.room for t in tests))
         touched = weights_read(model)
         read = reader(touched)

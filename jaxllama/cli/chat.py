@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .interrupt import Interrupt
-from .loading import load_model, template_variables, told_if_guessed
+from .loading import load_model, start, template_variables, told_if_guessed
 from .log import Log
 from .options import GENERATE, Verb
 from .output import DIM, INPUT, PLAIN, Output
@@ -127,6 +127,7 @@ def command(conversation: Conversation, text: str) -> str | None:
 def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and not args.simple_io
+    start(args)
     options = sampling_of(args) | constraints_of(args)
     options |= {
         "max_tokens": max(args.n_predict, -1),

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from jaxllama.formats.importance import ImportanceMatrix, read_importance, write_importance
 
-from .loading import load_model
+from .loading import load_model, start
 from .log import Log
 from .options import COMMON, COMPILE, CONTEXT, LOG, MODEL, ROPE, Group, Option, Verb
 from .options.option import one_of, path, whole
@@ -60,6 +60,7 @@ def run(args: SimpleNamespace, log: Log) -> int:
         _write(args, matrix)
         return 0
     text = read_text(args)
+    start(args)
     model = load_model(args, log, n_ctx=n_ctx)
     from jaxllama.evaluate import Estimate, importance_matrix
 

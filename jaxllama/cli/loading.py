@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
 
-from jaxllama.environment import set_threads, thread_count
+from jaxllama.environment import set_threads, thread_count, use_compilation_cache
 from jaxllama.formats.gguf import Field, GGUFFile, field_of, open_gguf, parse_overrides
 
 from .log import Log
@@ -116,6 +116,18 @@ def open_model(args: SimpleNamespace, log: Log) -> GGUFFile:
     return file
 
 
+def start(args: SimpleNamespace) -> None:
+    """Start JAX with the threads of `-t` and the cache of COMPILE; before the first array, since neither can be changed then.
+
+    Raises:
+        ValueError: there is no device.
+    """
+    set_threads(args.threads)
+    if not args.no_compile_cache:
+        use_compilation_cache(args.compile_cache)
+    check_device()
+
+
 def check_device() -> None:
     """Start JAX's backend.
 
@@ -126,9 +138,9 @@ def check_device() -> None:
 
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the second where the platform's package is not installed
         asked = os.environ.get("JAX_PLATFORMS")
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or ["is JAX's package for it installed?"])[0]
         raise ValueError(f"JAX finds no device{f' for JAX_PLATFORMS={asked}' if asked else ''}: {reason}") from None
 
 
@@ -141,19 +153,15 @@ def load_mode(args: SimpleNamespace) -> str:
 
 
 def load_model(args: SimpleNamespace, log: Log, *, n_ctx: int | None) -> Model:
-    """The model of the options of MODEL, CONTEXT, ROPE and COMPILE."""
+    """The model of the options of MODEL, CONTEXT and ROPE; after `start`."""
     cache_type = args.cache_type or args.cache_type_v
     if args.cache_type_v not in (None, cache_type):  # before a large file is read
         raise ValueError(f"-ctk {args.cache_type} -ctv {args.cache_type_v}: K and V of different types are not supported yet")
-    set_threads(args.threads)
     import jaxllama
 
-    if not args.no_compile_cache:
-        jaxllama.use_compilation_cache(args.compile_cache)
     given = overrides(args)
     path = model_path(args)
     rope = rope_overrides(args, path, given)
-    check_device()
     with log.progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()) as progress:
         task = progress.add_task("loading", total=None)
         model = jaxllama.load(

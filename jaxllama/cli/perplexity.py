@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from .loading import load_model
+from .loading import load_model, start
 from .log import Log
 from .options import CHAT_IDLE, COMMON, COMPILE, CONTEXT, LOG, MODEL, ROPE, Group, Option, Verb
 from .options.option import Kind, path, text, whole
@@ -92,6 +92,7 @@ def run(args: SimpleNamespace, log: Log) -> int:
     text = None if args.kl_divergence or args.multiple_choice else read_text(args)
     if args.multiple_choice and not args.binary_file:
         raise ValueError("--multiple-choice needs the file of its tasks: -bf FILE")
+    start(args)
     model = load_model(args, log, n_ctx=n_ctx)
     if args.hellaswag or args.winogrande or args.multiple_choice:
         return _choices(args, model, text)

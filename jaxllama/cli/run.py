@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from . import chat
 from .interactive import interact
 from .interrupt import Interrupt
-from .loading import load_model
+from .loading import load_model, start
 from .log import Log
 from .options import GENERATE, Verb
 from .output import Output
@@ -33,8 +33,9 @@ def run(args: SimpleNamespace, log: Log) -> int:
     """Carry the verb out; returns the exit status."""
     if converses(args):
         return chat.run(args, log)
-    start = time.perf_counter()
+    begun = time.perf_counter()
     prompt = read_prompt(args)
+    start(args)
     sampling = sampling_of(args) | constraints_of(args)
     model = load_model(args, log, n_ctx=args.n_ctx)
     loaded = time.perf_counter()
@@ -52,7 +53,7 @@ def run(args: SimpleNamespace, log: Log) -> int:
             last = show(model.stream(ids, stop=stops, **options), prompt if args.display_prompt else "", args, log, out, interrupt, len(ids))
         out.write("\n", made=False)
     if args.perf:
-        report(log, model, last, loaded - start, time.perf_counter() - start)
+        report(log, model, last, loaded - begun, time.perf_counter() - begun)
     if last is not None and last.reason == "grammar":
         log.info("stopped: the text does not match the grammar yet, but no token of the vocabulary can continue it")
     if last is not None and last.reason == "context":

@@ -207,3 +207,17 @@ def test_interactive_mode_ends_with_the_context(monkeypatch):
     last, _ = talk(Words("a", reason="context"), "-i")
     assert last is not None
     assert last.reason == "context"
+
+
+def test_timings_tell_compiling_from_loading(capsys):
+    for cached, shown, hidden in (
+        (0, "compile time =    2000.00 ms /     2 programs", "program load"),
+        (2, "program load time =    2000.00 ms /     2 programs", "compile"),
+    ):
+        programs = SimpleNamespace(seconds=2.0, count=2, cached_seconds=2.0 if cached else 0.0, cached=cached)
+        with Log() as log:
+            run.report(log, SimpleNamespace(programs=programs), None, 1.0, 3.0)  # type: ignore[arg-type]
+        err = capsys.readouterr().err
+        assert shown in err
+        assert hidden not in err
+        assert "load time =    1000.00 ms" in err

@@ -11,6 +11,7 @@ import pytest
 
 import jaxllama
 from jaxllama.decode import begin, decode_loop, jit_choose, jit_decode_loop, jit_step, make_sampling, start_history
+from jaxllama.decode.programs import Programs
 from jaxllama.decode.shapes import bucket_for, buckets, chunks
 from jaxllama.models import init_state
 
@@ -103,3 +104,18 @@ def test_begin_takes_prefill_logits(story_model):
     run, choice = jit_choose(begin(session.logits, history, jnp.asarray([3, 3])), session.state, sampling, story_model.words, None)
     assert run.token.tolist() == session.logits.argmax(-1).tolist()
     assert (choice.logprobs <= 0).all()
+
+
+def test_what_the_cache_has_is_not_counted_as_compiling():
+    def program():
+        def of_this_test_alone(x: jax.Array) -> jax.Array:
+            return x * 3.25 + 1
+
+        return jax.jit(of_this_test_alone)
+
+    first, second = Programs(), Programs()
+    for programs in (first, second):
+        assert programs(program(), jnp.ones(5)).tolist() == [4.25] * 5
+    assert (first.count, first.cached, first.cached_seconds) == (1, 0, 0.0)
+    assert (second.count, second.cached) == (1, 1)
+    assert second.cached_seconds == second.seconds > 0
