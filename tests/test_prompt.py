@@ -10,6 +10,7 @@ import pytest
 
 import jaxllama
 from jaxllama.evaluate import importance_matrix, save_base
+from jaxllama.formats.gguf import TensorData, field_of, write_gguf
 from jaxllama.llama import Llama
 from jaxllama.prompt import read_prompt, read_prompts
 
@@ -163,3 +164,20 @@ def test_texts_that_are_measured_are_prompts_too(model, tmp_path):
     for call in (jaxllama.perplexity, importance_matrix, lambda m, t: save_base(m, t, tmp_path / "base")):
         with pytest.raises(TypeError, match="a prompt is text"):
             call(model, text.encode())
+
+
+def test_a_model_without_a_vocabulary_runs_on_ids(story_model, tmp_path):
+    """`tokenizer.ggml.model` = none: only text is an error."""
+    file = story_model.file
+    fields = [f for key, f in file.fields.items() if not key.startswith("tokenizer.")]
+    fields += [field_of("tokenizer.ggml.model", "none"), field_of("llama.vocab_size", story_model.config.n_vocab)]
+    write_gguf(tmp_path / "bare.gguf", fields, [TensorData(t.name, t.shape, t.type, file.data(t.name)) for t in file.tensors.values()])
+    bare = jaxllama.load(tmp_path / "bare.gguf", n_ctx=256, exact=True)
+    ids = story_model.encode("Once upon a time")
+    np.testing.assert_array_equal(bare.logits(ids), story_model.logits(ids))
+    assert bare.generate(ids, n_predict=8, temp=0).tokens == story_model.generate(ids, n_predict=8, temp=0).tokens
+    message = r"the file has no vocabulary .* give it token ids"
+    with pytest.raises(ValueError, match=message):
+        bare.generate("Once")
+    with pytest.warns(UserWarning, match="no chat template"), pytest.raises(ValueError, match=message):
+        bare.chat([{"role": "user", "content": "Hi"}])

@@ -9,11 +9,12 @@ import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from .pretokenizers import PRETOKENIZERS
-from .token_type import SPACE, TokenType, byte_of
+from .token_type import SPACE, TokenType, byte_of, utf8
 from .vocabulary import Vocabulary
 
 DNA_MARK = "\ue000"  # ends the tokens of six bases, so that they differ from ordinary tokens of the same text
 _BASES = 6
+_NO_UTF8 = re.compile("[\ud800-\udfff]")
 _MANY = 2**13  # characters for which several threads pay
 
 
@@ -33,9 +34,10 @@ class BPE:
     def __init__(self, vocabulary: Vocabulary):
         self._pre = pre = PRETOKENIZERS[vocabulary.pre]
         ids = self._ids = vocabulary.ids
+        texts = {text: i for text, i in ids.items() if text.isascii() or not _NO_UTF8.search(text)}  # the library takes no others, and no text has them
         cut = [(m, m.find(" ", 1)) for m in vocabulary.merges]
-        merges = [(m[:at], m[at + 1 :]) for m, at in cut if m[:at] in ids and m[at + 1 :] in ids and m[:at] + m[at + 1 :] in ids]
-        model = models.BPE(dict(ids), merges, ignore_merges=pre.ignore_merges, byte_fallback=pre.raw)
+        merges = [(m[:at], m[at + 1 :]) for m, at in cut if m[:at] in texts and m[at + 1 :] in texts and m[:at] + m[at + 1 :] in texts]
+        model = models.BPE(texts, merges, ignore_merges=pre.ignore_merges, byte_fallback=pre.raw)
         self._tokenizer = _cutting(model, pre.patterns, pre.raw)
         self._ascii = _cutting(model, pre.ascii, pre.raw) if pre.ascii else None
 
@@ -108,11 +110,11 @@ def piece(text: str, type_: TokenType) -> bytes:
         return byte
     if type_ is TokenType.NORMAL and all(c in BYTE_OF for c in text):
         return bytes(BYTE_OF[c] for c in text)
-    return text.removesuffix(DNA_MARK).encode()
+    return utf8(text.removesuffix(DNA_MARK))
 
 
 def raw_piece(text: str, type_: TokenType) -> bytes:
     """The bytes a token stands for in a vocabulary of plain text."""
     if type_ is TokenType.BYTE and (byte := byte_of(text)) is not None:
         return byte
-    return (text.replace(SPACE, " ") if type_ is TokenType.NORMAL else text).encode()
+    return utf8(text.replace(SPACE, " ") if type_ is TokenType.NORMAL else text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from .prefixes import Prefixes
-from .token_type import TokenType, byte_of
+from .token_type import TokenType, byte_of, utf8
 from .vocabulary import Vocabulary
 
 _BYTES_SCORE, _LEAST = -10_000_000, -20_000_000
@@ -65,4 +65,4 @@ def _whole(score: float) -> int:
 def piece(text: str, type_: TokenType) -> bytes:
     """The bytes a token stands for."""
     byte = byte_of(text) if type_ is TokenType.BYTE else None
-    return text.encode() if byte is None else byte
+    return utf8(text) if byte is None else byte

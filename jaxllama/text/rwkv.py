@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .token_type import TokenType
+from .token_type import TokenType, utf8
 from .vocabulary import Vocabulary
 
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
@@ -40,7 +40,7 @@ def piece(text: str, type_: TokenType) -> bytes:
     """The bytes a token stands for."""
     found, at = b"", 0
     for match in _ESCAPE.finditer(text):
-        escaped = bytes([int(match[1], 16)]) if match[1] else _LETTERS.get(match[2], match[2]).encode()
-        found += text[at : match.start()].encode() + escaped
+        escaped = bytes([int(match[1], 16)]) if match[1] else utf8(_LETTERS.get(match[2], match[2]))
+        found += utf8(text[at : match.start()]) + escaped
         at = match.end()
-    return found + text[at:].encode()
+    return found + utf8(text[at:])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .token_type import TokenType
+from .token_type import TokenType, utf8
 
 # Texts by which llama.cpp knows a token that ends a generation, whatever the metadata say.
 END_TEXTS = frozenset(
@@ -135,7 +135,7 @@ class Partition:
             special: ids of those to look for.
             left, right: those that take the white space before or after them.
         """
-        self._order = [(tokens[i], i) for i in sorted(special, key=lambda i: -len(tokens[i].encode()))]
+        self._order = [(tokens[i], i) for i in sorted(special, key=lambda i: -len(utf8(tokens[i])))]
         self._numbers = {text: n for n, (text, _) in enumerate(self._order)}
         self._lengths: dict[str, list[int]] = {}  # by the first character
         for first, length in sorted({(text[0], len(text)) for text in self._numbers}):

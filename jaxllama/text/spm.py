@@ -10,7 +10,7 @@ from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from re import compile as regex
 
-from .token_type import SPACE, TokenType, byte_of
+from .token_type import SPACE, TokenType, byte_of, utf8
 from .vocabulary import Vocabulary
 
 
@@ -75,4 +75,4 @@ def piece(text: str, type_: TokenType) -> bytes:
     """The bytes a token stands for."""
     if type_ is TokenType.BYTE and (byte := byte_of(text)) is not None:
         return byte
-    return (text if type_ is TokenType.USER_DEFINED else text.replace(SPACE, " ")).encode()
+    return utf8(text if type_ is TokenType.USER_DEFINED else text.replace(SPACE, " "))

@@ -20,6 +20,11 @@ class TokenType(IntEnum):
 SPACE = "▁"  # how vocabularies of SentencePiece write a space
 
 
+def utf8(text: str) -> bytes:
+    """The bytes of a token's text. Where a file's text is not UTF-8, surrogates stand for its bytes (see `formats.gguf`)."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def byte_of(text: str) -> bytes | None:
     """The byte of a token like `<0x0A>`, or None."""
     if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 from jaxllama.formats.gguf import GGUFError, open_gguf
 
-from . import bpe, plamo2, rwkv, spm, unigram, wordpiece
+from . import bpe, no_text, plamo2, rwkv, spm, unigram, wordpiece
 from .chat.marks import unmark
 from .pretokenizers import PRETOKENIZERS
 from .special import STRUCTURE, Fragment, Partition
 from .stream import StreamDecoder
 from .token_type import TokenType
-from .vocabulary import Vocabulary
+from .vocabulary import NO_TEXT, Vocabulary
 
 
 class Encoder(Protocol):
@@ -38,6 +38,8 @@ FAMILIES: dict[str, tuple[type[Encoder], Callable[[str, TokenType], bytes]]] = {
     "gemma4": (bpe.BPE, bpe.piece),
     "whitespace": (bpe.Whitespace, bpe.piece),
     "hybriddna": (bpe.HybridDNA, bpe.piece),
+    "test": (no_text.Chunks, no_text.no_piece),
+    **dict.fromkeys(NO_TEXT, (no_text.NoVocabulary, no_text.no_piece)),
 }
 
 
@@ -158,6 +160,8 @@ class Tokenizer:
             raise IndexError(f"token {token} is outside the vocabulary of {len(self)}")
         if token in self._hidden and not special:
             return b""
+        if self.vocabulary.model == "test":
+            return b"%x" % token
         return self._piece(self.vocabulary.tokens[token], TokenType(self.vocabulary.types[token]))
 
     @property

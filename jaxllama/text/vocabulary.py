@@ -17,8 +17,10 @@ from .token_type import TokenType
 
 _log = logging.getLogger(__name__)
 
-MODELS = ("llama", "gpt2", "bert", "t5", "rwkv", "plamo2", "gemma4", "whitespace", "hybriddna")
+MODELS = ("llama", "gpt2", "bert", "t5", "rwkv", "plamo2", "gemma4", "whitespace", "hybriddna", "test", "none", "no_vocab")
 _NO_PRE = "%s names no pre-tokenizer (tokenizer.ggml.pre): GPT-2's is used, so token ids may be wrong; --override-kv tokenizer.ggml.pre=str:NAME sets it"
+NO_TEXT = ("none", "no_vocab")  # files without tokens: there are as many as the architecture's vocab_size says
+_MOST = 2**24
 _BPE = ("gpt2", "gemma4", "whitespace", "hybriddna")
 
 
@@ -79,7 +81,7 @@ class Vocabulary:
         model = read.get("model")
         if model not in MODELS:
             raise read.fail("model", f"one of {', '.join(MODELS)}", model)
-        tokens = read.tokens()
+        tokens = read.tokens(model)
         ids = {text: i for i, text in enumerate(tokens)}
         if len(ids) != len(tokens):
             raise read.fail("tokens", "unique tokens", f"{len(tokens) - len(ids)} repeated")
@@ -139,9 +141,15 @@ class _Reader:
     def fail(self, key: str, expected: str, found: object) -> GGUFError:
         return GGUFError(self._path, f"tokenizer.ggml.{key}", expected=expected, found=found)
 
-    def tokens(self) -> tuple[str, ...]:
+    def tokens(self, model: str) -> tuple[str, ...]:
         """The texts; an empty one is named, as llama.cpp does, since a second token of the same text could never be found by it."""
         tokens = self.get("tokens")
+        if model in NO_TEXT:
+            key = f"{self._metadata.get('general.architecture')}.vocab_size"
+            size = self._metadata.get(key)
+            if not isinstance(size, int) or not 0 < size <= _MOST:
+                raise GGUFError(self._path, key, expected=f"1 to {_MOST}, as tokenizer.ggml.model is '{model}'", found=size)
+            tokens = [""] * size
         if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], str):
             raise self.fail("tokens", "a list of strings", type(tokens).__name__)
         return tuple(t or f"[EMPTY_{i}]" for i, t in enumerate(tokens))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-from .token_type import SPACE, TokenType
+from .token_type import SPACE, TokenType, utf8
 from .vocabulary import Vocabulary
 
 _CHINESE = (
@@ -83,7 +83,7 @@ class WordPiece:
 
 def piece(text: str, type_: TokenType) -> bytes:
     """The bytes a token stands for."""
-    return text.replace(SPACE, " ").encode()
+    return utf8(text.replace(SPACE, " "))
 
 
 def clean_spaces(text: str) -> str:

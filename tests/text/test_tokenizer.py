@@ -255,6 +255,46 @@ def test_lone_surrogates_are_replaced(shared_data):
     assert t.decode(t.encode("a\ud800b")) == "a?b"
 
 
+@pytest.mark.parametrize("name", sorted(vocabularies.VOCABULARIES))
+def test_tokens_that_are_not_utf8_keep_their_bytes(name):
+    """And no text has them, so that all other ids stay."""
+    values = vocabularies.metadata(name)
+    raw = b"\xff\xc3("
+    odd, last = str(raw, "utf-8", "surrogateescape"), len(values["tokenizer.ggml.tokens"])
+    extended = values | {"tokenizer.ggml.tokens": [*values["tokenizer.ggml.tokens"], *(odd + mark for mark in ("", "a", "b"))]}
+    for key, more in [("token_type", [TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.CONTROL]), ("scores", [0, 0, 0])]:
+        if f"tokenizer.ggml.{key}" in values:
+            extended[f"tokenizer.ggml.{key}"] = np.append(values[f"tokenizer.ggml.{key}"], np.asarray(more, values[f"tokenizer.ggml.{key}"].dtype))
+    if "tokenizer.ggml.merges" in values:
+        extended["tokenizer.ggml.merges"] = [*values["tokenizer.ggml.merges"], f"{odd} a"]
+    before, after = Tokenizer.from_metadata(values), Tokenizer.from_metadata(extended)
+    assert [after.piece(last + n, special=True) for n in range(3)] == [raw, raw + b"a", raw + b"b"]
+    assert after.decode([last]) == "\ufffd\ufffd("
+    text = "hello <s> the ÿÃ( end"
+    assert after.encode(text, parse_special=True) == before.encode(text, parse_special=True)
+
+
+@pytest.mark.parametrize("model", ["none", "no_vocab"])
+def test_a_file_without_a_vocabulary(model):
+    values = {"general.architecture": "llama", "tokenizer.ggml.model": model}
+    t = Tokenizer.from_metadata(values | {"llama.vocab_size": 12})
+    assert (len(t), t.bos, t.eos, t.end, t.encode(""), t.piece(11, special=True), t.decode([0, 11])) == (12, None, None, frozenset(), [], b"", "")
+    with pytest.raises(ValueError, match=rf"the file has no vocabulary \(tokenizer.ggml.model is '{model}'\), so it cannot encode text; give it token ids"):
+        t.encode("a")
+    for size in (None, 0, -1, 2**40, "12"):
+        with pytest.raises(GGUFError, match=r"llama\.vocab_size"):
+            Tokenizer.from_metadata(values | {"llama.vocab_size": size})
+
+
+def test_llama_cpps_tokenizer_for_tests():
+    """Every five bytes are their hash, and a token is its number."""
+    t = Tokenizer.from_metadata({"tokenizer.ggml.model": "test", "tokenizer.ggml.tokens": [f"t{n}" for n in range(300)]})
+    assert t.encode("hello") == [(((((104 * 31 + 101) * 31) + 108) * 31 + 108) * 31 + 111) % 300]
+    assert t.encode("hellohello é") == [*t.encode("hello") * 2, (32 * 31 * 31 + 0xC3 * 31 + 0xA9) % 300]
+    assert t.decode([10, 299]) == "a12b"
+    assert (t.bos, t.eos, t.end) == (None, None, frozenset())
+
+
 def test_ids_outside_the_vocabulary(shared_data):
     t = tokenizer(shared_data, "gpt-2")
     for bad in (-1, len(t)):
