@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .request import CONSTRAINTS, answer_grammar, is_whole, texts_of
 from .text import Tokenizer
-from .text.chat.builtin import BUILTIN
+from .text.chat.builtin import template_of
 from .text.chat.messages import MessageError, check_tool_choice, check_tools
 from .text.chat.stream import AnswerReader
 from .text.chat.syntax import HARMONY, AnswerSyntax, answer_syntax
@@ -89,9 +89,7 @@ class Chat:
         Raises:
             ValueError: the template is neither.
         """
-        if template is not None and template not in BUILTIN and "{{" not in template and "{%" not in template:  # it would write the same for all messages
-            raise ValueError(f"there is no chat template '{template}'; there are {', '.join(BUILTIN)}, and Jinja")
-        self._tokenizer, self._metadata, self._source = tokenizer, metadata, template
+        self._tokenizer, self._metadata, self._source = tokenizer, metadata, None if template is None else template_of(template)
         self._templates: dict[bool, ChatTemplate] = {}
 
     @property

@@ -17,8 +17,8 @@ from jaxllama.cli.main import main
 from jaxllama.decode import generate
 from jaxllama.grammar import SchemaError
 from jaxllama.llama import Llama
+from jaxllama.text.chat.caps import tool_of
 from jaxllama.text.chat.messages import MessageError
-from jaxllama.text.chat.template import tool_of
 
 USER = [{"role": "user", "content": "Once upon a time"}]
 
@@ -344,7 +344,7 @@ def test_a_file_without_a_template_is_told_once(monkeypatch, capsys):
 
 def test_a_name_that_no_template_has(capsys):
     assert main(["apply-template", "-p", "Hi", "--chat-template", "chatmll"]) == 1
-    assert "there is no chat template 'chatmll'; there are " in capsys.readouterr().err
+    assert "there is no chat template 'chatmll'; did you mean chatml" in capsys.readouterr().err
 
 
 def test_apply_template(capsys, tmp_path):

@@ -19,7 +19,7 @@ from jaxllama.decode import Programs, generate
 from jaxllama.kernels import assemble
 from jaxllama.request import answer_grammar
 from jaxllama.text.chat import sandbox
-from jaxllama.text.chat.template import tool_of
+from jaxllama.text.chat.caps import tool_of
 
 THREADS = 8
 MESSAGES = [{"role": "user", "content": "Once upon a time"}]

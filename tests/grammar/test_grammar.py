@@ -21,8 +21,9 @@ from jaxllama.cli.main import main
 from jaxllama.grammar import Grammar, GrammarError, json_schema_to_gbnf
 from jaxllama.grammar.automaton import Automaton
 from jaxllama.grammar.nodes import Chars, Choice, Reference, Repeat, Series
+from jaxllama.text.chat.caps import call_of, tool_of
 from jaxllama.text.chat.syntax import ToolSyntax, tool_syntax
-from jaxllama.text.chat.template import ChatTemplate, call_of, tool_of
+from jaxllama.text.chat.template import ChatTemplate
 from jaxllama.text.chat.tool_grammar import tool_grammar
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from jaxllama.text.chat.caps import call_of, tool_of
 from jaxllama.text.chat.messages import MessageError, check_messages, check_tool_choice, check_tools
-from jaxllama.text.chat.template import call_of, tool_of
 
 USER = {"role": "user", "content": "Hi"}
 TOOLS = [tool_of("get_weather", "city", "unit"), tool_of("add", "a")]

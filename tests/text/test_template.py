@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import pytest
 
+from jaxllama.text.chat.adapt import TOOLS_PROMPT
+from jaxllama.text.chat.caps import call_of, tool_of
 from jaxllama.text.chat.messages import MessageError
 from jaxllama.text.chat.sandbox import TemplateError
 from jaxllama.text.chat.syntax import GENERIC, ToolSyntax, answer_syntax, tool_syntax
-from jaxllama.text.chat.template import TOOLS_PROMPT, ChatTemplate, call_of, tool_of
+from jaxllama.text.chat.template import ChatTemplate
 
 SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}
 ASSISTANT = {"role": "assistant", "content": "Yes?"}
@@ -24,6 +29,10 @@ PARTS = "{% for m in messages %}[{{ m.role }}]{% for part in m.content %}{{ part
 TOOLS = "{{ tools | tojson if tools else '' }}" + PLAIN
 OBJECTS = TOOLS.replace("{% endfor %}", "{% for c in m.tool_calls or [] %}<{{ c.function.name }} {{ c.function.arguments.a }}{{ c.function.arguments | tojson }}>{% endfor %}{% endfor %}")  # fmt: skip
 STRINGS = OBJECTS.replace("{{ c.function.arguments.a }}{{ c.function.arguments | tojson }}", "{{ c.function.arguments + '!' }}")
+WORDS_OR_CALLS = OBJECTS.replace("{{ m.content }}", "{{ '' if m.tool_calls else m.content }}")
+THOUGHT_OR_WORDS = OBJECTS.replace("{{ m.content }}", "{{ raise_exception('both') if m.thinking and m.content else m.thinking or m.content }}")
+NINE = "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ raise_exception('length') if c.id | length != 9 }}{% endfor %}{% endfor %}"
+NAMED_RESULTS = OBJECTS.replace("{{ m.content }}", "{{ m.content }}{% if m.role == 'tool' %} {{ m.name }} {{ m.tool_call_id }}{% endif %}")
 TOOL = tool_of("f", "a")
 LISTED = TOOLS_PROMPT.format(tools='{"name": "f", "description": "a probe", "parameters": {"type": "object", "properties": {"a": {"type": "string", "description": "a"}}, "required": ["a"]}}')  # fmt: skip
 
@@ -36,10 +45,10 @@ LISTED = TOOLS_PROMPT.format(tools='{"name": "f", "description": "a probe", "par
         (PLAIN, [USER], [TOOL], f"[system]{LISTED}[user]Hi"),
         (PLAIN, [SYSTEM, USER], [TOOL], f"[system]Be brief.\n\n{LISTED}[user]Hi"),
         (PLAIN, [USER, CALLING], None, '[user]Hi[assistant]{"tool_calls": [{"name": "f", "arguments": {"a": "b"}}]}'),
-        (PLAIN, [USER, CALLING | {"content": "x"}], None, '[user]Hi[assistant]x\n{"tool_calls": [{"name": "f", "arguments": {"a": "b"}}]}'),
+        (PLAIN, [USER, CALLING | {"content": "x"}], None, '[user]Hi[assistant]{"tool_calls": [{"name": "f", "arguments": {"a": "b"}}]}\nx'),
         ("{# <|tool_call|> #}" + PLAIN, [USER, CALLING], None, '[user]Hi[assistant]<|tool_call|>[{"name": "f", "arguments": {"a": "b"}}]'),
         (PLAIN, [USER, RESULT], None, "[user]Hi[tool]42"),
-        (ALTERNATING, [SYSTEM, USER, ASSISTANT, SYSTEM, SYSTEM, USER], None, "[user]Be brief.\n\nHi[assistant]Yes?[user]Be brief.\n\nBe brief.\n\nHi"),
+        (ALTERNATING, [SYSTEM, USER, ASSISTANT, SYSTEM, SYSTEM, USER], None, "[user]Be brief.\nHi[assistant]Yes?[user]Be brief.\nBe brief.\nHi"),
         (ALTERNATING, [USER, ASSISTANT, SYSTEM], None, "[user]Hi[assistant]Yes?[user]Be brief."),
         (ALTERNATING, [USER, ASSISTANT, RESULT], None, '[user]Hi[assistant]Yes?[user]{"tool_response": {"name": "f", "content": "42"}}'),
         (PARTS, [USER, ASSISTANT], None, "[user]Hi[assistant]Yes?"),
@@ -56,6 +65,7 @@ def test_messages_as_the_template_takes_them(source, messages, tools, expected):
 
 def test_what_a_template_can_take():
     names = ("string_content", "system", "tools", "tool_calls", "object_arguments", "tool_role", "parallel_calls", "thinking")
+    beside = ("content_and_calls", "content_before_calls", "thought_and_content", "any_id")
     for source, can in [
         (PLAIN, {"string_content", "system", "object_arguments", "tool_role"}),
         (ALTERNATING, {"string_content", "object_arguments"}),
@@ -69,6 +79,64 @@ def test_what_a_template_can_take():
     ]:  # fmt: skip
         caps = ChatTemplate(source).caps
         assert {name for name in names if getattr(caps, name)} == can, source
+    for source, can in [
+        (OBJECTS, {*beside}),
+        (WORDS_OR_CALLS, {"content_before_calls", "thought_and_content", "any_id"}),
+        ("{% for m in messages if m.role == 'assistant' and not m.tool_calls and loop.index0 %}{{ raise_exception('turns') }}{% endfor %}" + WORDS_OR_CALLS, {"thought_and_content", "any_id"}),
+        (THOUGHT_OR_WORDS, {*beside} - {"thought_and_content"}),
+        (NINE + OBJECTS, {*beside} - {"any_id"}),
+        (PLAIN, {"content_and_calls", "content_before_calls", "thought_and_content", "any_id"}),
+    ]:  # fmt: skip
+        caps = ChatTemplate(source).caps
+        assert {name for name in beside if getattr(caps, name)} == can, source
+
+
+def called(*names: str, **more: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": None, "tool_calls": [call_of(name, {"a": name}, n) for n, name in enumerate(names)], **more}
+
+
+def result(content: str, **more: Any) -> dict[str, Any]:
+    return {"role": "tool", "content": content, **more}
+
+
+ONE_CALL = OBJECTS.replace("m.tool_calls or []", "(m.tool_calls or [])[:1]")
+
+
+@pytest.mark.parametrize(
+    ("source", "messages", "expected"),
+    [
+        # One call a message, each before its result: by id, in any order; what belongs to none comes last.
+        (ONE_CALL, [called("f", "g"), result("G", tool_call_id="call00001"), result("F", tool_call_id="call00000"), USER],
+         '[assistant]<f f{"a": "f"}>[tool]F[assistant]<g g{"a": "g"}>[tool]G[user]Hi'),
+        (ONE_CALL, [called("f", "g", content="x"), result("F", tool_call_id="call00000"), result("?", tool_call_id="other")],
+         '[assistant]x<f f{"a": "f"}>[tool]F[assistant]<g g{"a": "g"}>[tool]?'),
+        (ONE_CALL, [called("f", "g")], '[assistant]<f f{"a": "f"}>[assistant]<g g{"a": "g"}>'),
+        (OBJECTS, [called("f", "g"), result("F")], '[assistant]<f f{"a": "f"}><g g{"a": "g"}>[tool]F'),
+        # Results without an id are those of the calls in order, or of the call they name.
+        (NAMED_RESULTS, [called("f", "g"), result("F"), result("G")], '[assistant]<f f{"a": "f"}><g g{"a": "g"}>[tool]F f call00000[tool]G g call00001'),
+        (NAMED_RESULTS, [called("f", "g"), result("G", name="g"), result("F")], '[assistant]<f f{"a": "f"}><g g{"a": "g"}>[tool]G g call00001[tool]F f call00000'),
+        (NAMED_RESULTS, [called("f"), result("?", tool_call_id="other", name="x"), USER, result("F")], '[assistant]<f f{"a": "f"}>[tool]? x other[user]Hi[tool]F  '),
+        # Words beside calls, where the template prints only one of them.
+        (WORDS_OR_CALLS, [called("f", content="x"), result("F")], '[assistant]x[assistant]<f f{"a": "f"}>[tool]F'),
+        (THOUGHT_OR_WORDS, [called("f", content="x", reasoning_content="Hm")], '[assistant]Hm\n\nx<f f{"a": "f"}>'),
+        (THOUGHT_OR_WORDS, [called("f", content="x")], '[assistant]x<f f{"a": "f"}>'),
+        # Ids of another length.
+        (NINE + NAMED_RESULTS, [called("f"), result("F", tool_call_id="call00000")], '[assistant]<f f{"a": "f"}>[tool]F f call00000'),
+        (NINE + NAMED_RESULTS, [{**called(), "tool_calls": [call_of("f", {}) | {"id": "functions.f:0"}]}, result("F")], f'[assistant]<f {{}}>[tool]F f {hashlib.sha256(b"functions.f:0").hexdigest()[:9]}'),
+        # Results for a template without a role for them, and what the user says to them.
+        (ALTERNATING, [USER, called("f", "g"), result("F"), result("G"), USER, ASSISTANT, USER],
+         '[user]Hi[assistant]{"tool_calls": [{"name": "f", "arguments": {"a": "f"}}, {"name": "g", "arguments": {"a": "g"}}]}'
+         '[user]{"tool_response": {"name": "f", "content": "F"}}\n{"tool_response": {"name": "g", "content": "G"}}\nHi[assistant]Yes?[user]Hi'),
+    ],
+)  # fmt: skip
+def test_calls_and_results_as_the_template_takes_them(source, messages, expected):
+    assert ChatTemplate(source).render(messages, tools=None, add_generation_prompt=False) == expected
+
+
+def test_what_a_template_leaves_out_is_told():
+    turns = "{% for m in messages if m.role == 'assistant' and not m.tool_calls and loop.index0 %}{{ raise_exception('turns') }}{% endfor %}"
+    with pytest.warns(UserWarning, match="leaves out the content of messages that have tool calls"):
+        assert ChatTemplate(turns + WORDS_OR_CALLS).render([called("f", content="x")], add_generation_prompt=False) == '[assistant]<f f{"a": "f"}>'
 
 
 def test_options_and_texts():
@@ -81,7 +149,7 @@ def test_options_and_texts():
     assert thinking.render([USER, message], continue_final_message="reasoning_content") == "[user]|Hi[assistant]Hm "
     assert thinking.render([USER, message], continue_final_message=True) == "[user]|Hi[assistant]Hm |x"
     with pytest.raises(TemplateError, match="does not print the last message"):
-        ChatTemplate("x").render([USER, ASSISTANT], continue_final_message=True)
+        ChatTemplate("{{ 'x' }}").render([USER, ASSISTANT], continue_final_message=True)
     with pytest.raises(MessageError, match=r"messages\[0\].role: only an assistant"):
         made.render([USER], continue_final_message=True)
 

@@ -6,12 +6,14 @@ import json
 import re
 
 import pytest
+from chats import NAMES, syntax_of
+from chats import TOOLS as REAL_TOOLS
 
-from jaxllama.grammar import Grammar, SchemaError
+from jaxllama.grammar import Grammar, SchemaError, json_schema_to_gbnf
+from jaxllama.text.chat.caps import tool_of
 from jaxllama.text.chat.parse import parse
 from jaxllama.text.chat.syntax import _FAMILIES as FAMILIES
 from jaxllama.text.chat.syntax import GENERIC, AnswerSyntax, ToolSyntax
-from jaxllama.text.chat.template import tool_of
 from jaxllama.text.chat.tool_grammar import tool_grammar
 
 ADD, FIND = tool_of("add", "a", "b"), tool_of("find", "word")
@@ -148,3 +150,48 @@ def test_schemas_that_no_grammar_can_say(form):
     with pytest.raises(SchemaError, match=r"wait.*\.seconds\.multipleOf"):
         tool_grammar(form, [tool])
     assert tool_grammar(form, [tool], ignore=["multipleOf"])
+
+
+def undefined(grammar: str) -> set[str]:
+    """Names of rules that are used and not defined."""
+    defined = set(re.findall(r"^([a-zA-Z0-9-]+) ::=", grammar, re.MULTILINE))
+    used = set()
+    for body in re.findall(r"::= (.*)$", grammar, re.MULTILINE):
+        bare = re.sub(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\{[0-9,]+\}', " ", body)
+        used |= set(re.findall(r"[a-zA-Z][a-zA-Z0-9-]*", bare))
+    return used - defined
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_grammar_of_a_choice(shared_data, name):
+    syntax = syntax_of(shared_data, name).tools
+    for choice in ("auto", "required", "add"):
+        made = tool_grammar(syntax, REAL_TOOLS, choice)
+        assert made is not None
+        assert undefined(made.text) == set()
+        assert (made.trigger is None) == (choice != "auto")
+        assert ("get" in made.text and "weather" in made.text) == (choice != "add")
+    assert tool_grammar(syntax, TOOLS, "none") is None
+    assert tool_grammar(syntax, [], "auto") is None
+
+
+def test_grammars_of_schemas():
+    text = json_schema_to_gbnf(
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b_c": {"enum": ["x", 'y"']}, "d": {"$ref": "#/$defs/n"}},
+            "required": ["a"],
+            "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}, "maxItems": 2}},
+        }
+    )
+    assert undefined(text) == set()
+    assert r'"\"y\\\"\""' in text
+    for schema, error in [
+        ({"type": "string", "contentEncoding": "a"}, r"\$\.contentEncoding: this keyword"),
+        ({"type": "object", "properties": {"a": {"type": "wrong"}}}, r"\$\.properties\.a\.type: expected"),
+        ({"$ref": "#/nowhere"}, r"the schema has no #/nowhere"),
+        ({"type": "object", "properties": {}, "required": ["x"], "additionalProperties": False}, "no value is valid"),
+        ({"type": "array", "minItems": 3, "maxItems": 2}, "minItems <= maxItems"),
+    ]:
+        with pytest.raises(SchemaError, match=error):
+            json_schema_to_gbnf(schema)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 _VALUES = {"@": "message.content", "~": "message.content | trim", "%": "message.role"}
 
@@ -190,3 +191,17 @@ BUILTIN: Mapping[str, str] = {
     "pangu-embedded": _PANGU,
     "solar-open": _rows(answer="<|begin|>assistant", other="<|begin|>%<|content|>@<|end|>"),
 }
+
+
+def template_of(given: str) -> str:
+    """The Jinja of a built-in template's name; other Jinja as it is.
+
+    Raises:
+        ValueError: it is neither. A text without Jinja would be the same prompt for all messages.
+    """
+    if given in BUILTIN or "{{" in given or "{%" in given:
+        return BUILTIN.get(given, given)
+    name = given if len(given) < 40 else f"{given[:40]}..."
+    near = get_close_matches(given, BUILTIN, n=3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise ValueError(f"there is no chat template '{name}'; {hint}a template is Jinja or one of {', '.join(BUILTIN)}")

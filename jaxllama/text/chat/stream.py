@@ -6,8 +6,10 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .answer import Call, Parsed
+from .history import ID_LENGTH
 from .messages import MessageError
-from .parse import FORMATS, Call, Parsed, parse
+from .parse import FORMATS, parse
 from .syntax import AnswerSyntax
 
 
@@ -36,13 +38,13 @@ class AnswerReader:
             tools: those it knows.
             reasoning_format: see `parse`.
             calls: look for calls.
-            new_id: makes the ids of calls that have none.
+            new_id: makes the ids of calls that have none; without it they are random, in the form that the family's templates take.
         """
         if reasoning_format not in FORMATS:
             raise MessageError(f"reasoning_format: expected one of {', '.join(FORMATS)}, found {reasoning_format!r}")
         self._arguments = (syntax, tools)
         self._options = {"reasoning_format": reasoning_format, "calls": calls}
-        self._new_id = new_id or (lambda: "call_" + secrets.token_hex(12))
+        self._new_id = new_id or (lambda: secrets.token_hex(ID_LENGTH)[:ID_LENGTH] if syntax.tools.short_ids else "call_" + secrets.token_hex(12))
         self._id_is_last = syntax.tools.order[-1] == syntax.tools.keys[2]
         self._ids: list[str] = []
         self.text, self.parsed = "", Parsed()

@@ -13,9 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from ..special import END_TEXTS
+from .caps import call_of, tool_of
 from .messages import Message
 from .partial_json import Invalid, Span, scan
-from .template import ChatTemplate, call_of, tool_of
+from .template import ChatTemplate
 
 JSON, NAMED, TAGGED, HARMONY, FUNCTIONARY, GEMMA = "json", "named", "tagged", "harmony", "functionary", "gemma"
 _REASONING = (
@@ -44,6 +45,7 @@ class ToolSyntax:
         order: the keys that objects have, in order.
         wrapper: a key whose value is the list of calls.
         bare: an answer that begins with such JSON is a call, without any marker.
+        short_ids: ids are nine letters and digits.
     """
 
     kind: str
@@ -63,6 +65,7 @@ class ToolSyntax:
     listed: bool = False
     wrapper: str = ""
     bare: bool = False
+    short_ids: bool = False
 
     @property
     def trigger(self) -> str:
@@ -146,14 +149,13 @@ def answer_syntax(template: ChatTemplate, prompt: str = "") -> AnswerSyntax:
 @lru_cache(maxsize=64)
 def tool_syntax(template: ChatTemplate) -> ToolSyntax:
     """How a model with this template writes calls; JSON of our own where the template knows no calls."""
-    for text, syntax in _FAMILIES[:3]:
-        if text in template.source:
-            return syntax
+    known = [(number, syntax) for number, (text, syntax) in enumerate(_FAMILIES) if text in template.source]
+    if known and known[0][0] < 3:
+        return known[0][1]
     written = _written(template, 1)
     found = _derived(template, written) if written and template.caps.tool_calls else None
-    if found is not None:
-        return found
-    return next((syntax for text, syntax in _FAMILIES if text in template.source), GENERIC)
+    found = found or (known[0][1] if known else GENERIC)
+    return found if template.caps.any_id else replace(found, short_ids=True)
 
 
 _UNIT = re.compile(r"<[^<>]*>|<[^<>]*\Z|\[[A-Z_/]+\]|[^<\[]+|\[")
@@ -279,7 +281,7 @@ def _tagged_syntax(template: ChatTemplate, one: str, name: int, key: int, value:
     argument_start = between[between.rfind("<") :] if "<" in between else ""
     value_end = between[: len(between) - len(argument_start)].rstrip()
     after = one[last + len(_VALUES[1]) :]
-    if not argument_start or not value_end.strip() or not after.startswith(value_end) or not start.endswith(argument_start):
+    if not one[:name].strip() or not argument_start or not value_end.strip() or not after.startswith(value_end) or not start.endswith(argument_start):
         return None
     found = ToolSyntax(
         TAGGED,

@@ -2,59 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from .builtin import BUILTIN
+from .adapt import arranged, as_taken
+from .builtin import template_of
+from .caps import Caps, probed
 from .marks import Marks, unmark
 from .messages import Message, MessageError, check_messages, check_tools
 from .sandbox import Template, TemplateError
-
-_NEEDLE, _OTHER = "nee-dle", "hay-stack"
-TOOLS_PROMPT = (
-    "You can call these functions. To call one, answer with nothing but JSON: "
-    '{{"tool_calls": [{{"name": "the function", "arguments": {{"the argument": "its value"}}}}]}}. To answer in words, write them.\n\n{tools}'
-)
-
-
-@dataclass(frozen=True)
-class Caps:
-    """What a template can take, found by rendering probes; what it cannot is brought into a form that it can.
-
-    Attributes:
-        string_content: content as text; otherwise as a list of parts.
-        system: messages of the system; otherwise they are put before the first message of the user.
-        tools: descriptions of tools; otherwise they are written into the message of the system.
-        tool_calls: calls in messages of the assistant; otherwise they are written as JSON.
-        object_arguments: arguments of calls as objects; otherwise as JSON text.
-        tool_role: messages of tools; otherwise they become messages of the user.
-        parallel_calls: several calls in one message.
-        thinking: the variable `enable_thinking` makes a difference.
-    """
-
-    string_content: bool
-    system: bool
-    tools: bool
-    tool_calls: bool
-    object_arguments: bool
-    tool_role: bool
-    parallel_calls: bool
-    thinking: bool
-
-
-def tool_of(name: str, *arguments: str) -> dict[str, Any]:
-    """A tool with arguments of text."""
-    parameters = {"type": "object", "properties": {a: {"type": "string", "description": a} for a in arguments}, "required": list(arguments)}
-    return {"type": "function", "function": {"name": name, "description": "a probe", "parameters": parameters}}
-
-
-def call_of(name: str, arguments: Any, number: int = 0) -> dict[str, Any]:
-    """A call; ids have nine letters and digits, which is what the strictest templates want."""
-    return {"id": f"call{number:05}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 class ChatTemplate:
@@ -71,8 +29,11 @@ class ChatTemplate:
             bos, eos: their texts, for `bos_token` and `eos_token`.
             special: texts of the tokens that a prompt's encoding finds; inside messages they stay text.
             now: the time for `strftime_now`.
+
+        Raises:
+            ValueError: the source is neither.
         """
-        self.source = BUILTIN.get(source, source)
+        self.source = template_of(source)
         self._template, self._marks = Template(self.source, now), Marks(special)
         self._variables = {"bos_token": bos, "eos_token": eos}
 
@@ -98,45 +59,7 @@ class ChatTemplate:
     @cached_property
     def caps(self) -> Caps:
         """What the template can take."""
-        user = {"role": "user", "content": _OTHER}
-        string = _NEEDLE in self._try([{"role": "user", "content": _NEEDLE}])
-        parts = [{"type": "text", "text": _NEEDLE}]
-        string = string or _NEEDLE not in self._try([{"role": "user", "content": parts}])
-
-        def text(content: str) -> Any:
-            return content if string else [{"type": "text", "text": content}]
-
-        user["content"] = text(_OTHER)
-        answer = {"role": "assistant", "content": text("")}
-        tool = {"tools": [tool_of(_NEEDLE, "arg")]}
-
-        def called(*arguments: Any) -> str:
-            calls = [call_of(f"{_NEEDLE}{n}", a, n) for n, a in enumerate(arguments)]
-            found = ""
-            for content in ({}, {"content": None}, {"content": text("")}):
-                found = found or self._try([user, {"role": "assistant", **content, "tool_calls": calls}], **tool)
-            return found
-
-        as_object, as_text = called({"arg": "va-lue"}), called('{"arg": "va-lue"}')
-        objects = ("va-lue" in as_object and '\\"arg' not in as_object) or "va-lue" not in as_text
-
-        def given(value: str) -> Any:
-            return {"arg": value} if objects else json.dumps({"arg": value})
-
-        responded = self._try(
-            [user, answer | {"tool_calls": [call_of("f", given("b"))]}, {"role": "tool", "name": "f", "tool_call_id": "call00000", "content": text(_NEEDLE)}]
-        )
-        thoughts = [self._try([user], add_generation_prompt=True, enable_thinking=on) for on in (True, False)]
-        return Caps(
-            string_content=string,
-            system=_NEEDLE in self._try([{"role": "system", "content": text(_NEEDLE)}, user]),
-            tools=_NEEDLE in self._try([user], **tool),
-            tool_calls=f"{_NEEDLE}0" in as_object or f"{_NEEDLE}0" in as_text,
-            object_arguments=objects,
-            tool_role=_NEEDLE in responded,
-            parallel_calls=f"{_NEEDLE}1" in called(given("x"), given("y")),
-            thinking=thoughts[0] != thoughts[1],
-        )
+        return probed(self._try)
 
     def render(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
         """The prompt, without marks: for looking at. `render_marked`, which takes the same options, is what a model is given."""
@@ -173,7 +96,7 @@ class ChatTemplate:
 
     def _rendered(self, messages: list[Message], tools: list[dict[str, Any]], **variables: Any) -> str:
         marked = self._marks.mark(tools)
-        adapted = self._adapted(self._marks.mark(messages), marked)  # what is added here may be special
+        adapted = as_taken(self._marks.mark(arranged(messages, self.caps)), marked, self.caps, self.source)  # what is added here may be special
         if tools and self.caps.tools:
             variables["tools"] = marked
         return self._template.render(messages=adapted, **self._variables, **variables)
@@ -188,52 +111,3 @@ class ChatTemplate:
         if end not in whole:
             raise TemplateError("the chat template does not print the last message, so that message cannot be continued")
         return whole[: whole.rindex(end)] + (last.get(key) or "")[len(text) :]
-
-    def _adapted(self, messages: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
-        """The messages in a form that the template can take."""
-        caps = self.caps
-        found = [dict(m) for m in messages]
-        if tools and not caps.tools:
-            listed = TOOLS_PROMPT.format(tools="\n".join(json.dumps(t["function"], ensure_ascii=False) for t in tools))
-            if found[0]["role"] == "system":
-                found[0]["content"] = f"{found[0]['content']}\n\n{listed}"
-            else:
-                found.insert(0, {"role": "system", "content": listed})
-        for message in found:
-            if message["role"] == "developer":
-                message["role"] = "system"
-            if calls := message.get("tool_calls"):
-                if not caps.tool_calls:
-                    written = [{"name": c["function"]["name"], "arguments": c["function"]["arguments"]} for c in calls]
-                    own = "<|tool_call|>" in self.source  # Granite, Phi-4
-                    text = ("<|tool_call|>" if own else "") + json.dumps(written if own else {"tool_calls": written}, ensure_ascii=False)
-                    message["content"] = "\n".join(filter(None, [message["content"], text]))
-                    del message["tool_calls"]
-                elif not caps.object_arguments:
-                    text = lambda c: json.dumps(c["function"]["arguments"], ensure_ascii=False)  # noqa: E731
-                    message["tool_calls"] = [c | {"function": c["function"] | {"arguments": text(c)}} for c in calls]
-            if message["role"] == "tool" and not caps.tool_role:
-                message["role"] = "user"
-                message["content"] = json.dumps({"tool_response": {"name": message.get("name", ""), "content": message["content"]}}, ensure_ascii=False)
-            if message["content"] is None:
-                message["content"] = ""
-        if not caps.system:
-            found = _merge_system(found)
-        if not caps.string_content:
-            for message in found:
-                message["content"] = [{"type": "text", "text": message["content"]}]
-        return found
-
-
-def _merge_system(messages: list[Message]) -> list[Message]:
-    """What the system says, put before what the user says next."""
-    found, waiting = [], []
-    for message in messages:
-        if message["role"] == "system":
-            waiting.append(message["content"])
-        elif waiting and message["role"] == "user":
-            found.append(message | {"content": "\n\n".join([*waiting, message["content"]])})
-            waiting = []
-        else:
-            found.append(message)
-    return [*found, *({"role": "user", "content": text} for text in waiting)]

@@ -11,6 +11,7 @@ from jaxllama.grammar.gbnf import Rules, literal
 from jaxllama.grammar.json_schema import Converter
 from jaxllama.grammar.schema_members import Members
 
+from .history import ID_LENGTH
 from .syntax import FUNCTIONARY, GEMMA, HARMONY, JSON, NAMED, ToolSyntax
 
 
@@ -79,8 +80,10 @@ def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any], ignore:
     if syntax.kind not in (JSON, NAMED, HARMONY, FUNCTIONARY, GEMMA):
         return rules.add(f"{name}-call", _tagged(rules, syntax, name, schema, ignore))
     arguments = Converter(rules, schema, ignore=ignore).convert(schema, f"{name}-arguments", f"{name}.parameters")
+    short = f"[a-zA-Z0-9]{{{ID_LENGTH}}}" if syntax.short_ids else ""
     if syntax.kind == JSON:
-        values = dict(zip(syntax.keys, (literal(f'"{name}"'), arguments, r'"\"" [a-zA-Z0-9_.:-]{1,64} "\""'), strict=True))
+        id_ = rf'"\"" {short or "[a-zA-Z0-9_.:-]{1,64}"} "\""'
+        values = dict(zip(syntax.keys, (literal(f'"{name}"'), arguments, id_), strict=True))
         members = ' "," space '.join(f'{literal(json.dumps(key))} ":" space {values[key]}' for key in syntax.order)
         return rules.add(f"{name}-call", f'"{{" space {members} space "}}"')
     if syntax.kind == HARMONY:
@@ -90,7 +93,7 @@ def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any], ignore:
     if syntax.kind == GEMMA:
         return rules.add(f"{name}-call", _gemma(rules, name, schema, ignore))
     number = '":" [0-9]{1,3} ' if syntax.name_suffix else ""
-    id_ = f"[a-zA-Z0-9]{{1,40}} {literal(syntax.id_end)} " if syntax.id_end else ""
+    id_ = f"{short or '[a-zA-Z0-9]{1,40}'} {literal(syntax.id_end)} " if syntax.id_end else ""
     return rules.add(f"{name}-call", f"{literal(syntax.name_prefix + name)} {number}{literal(syntax.name_end)} {id_}{arguments}")
 
 
