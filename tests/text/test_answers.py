@@ -247,7 +247,7 @@ def test_ids_that_models_write(shared_data):
 
 
 def test_new_ids_are_such_as_the_template_takes(shared_data):
-    """Nine letters and digits where it raises for others; and the grammar lets a model write no others."""
+    """Nine letters and digits where it raises for others."""
     for name, form in [("mistralai-Mistral-Nemo-Instruct-2407", r"[a-z0-9]{9}"), ("Qwen-Qwen3-0.6B", r"call_[a-z0-9]{24}")]:
         syntax = syntax_of(shared_data, name)
         reader = AnswerReader(syntax, TOOLS)

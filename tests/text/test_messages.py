@@ -32,6 +32,11 @@ def test_messages_in_one_form(message, expected):
     assert check_messages((USER, message)) == [USER, expected]
 
 
+def test_calls_without_ids_get_their_own():
+    found = check_messages([{"role": "assistant", "tool_calls": [CALL, CALL]}, USER, {"role": "assistant", "tool_calls": [CALL | {"id": "x"}, CALL]}])
+    assert [c["id"] for m in found for c in m.get("tool_calls", ())] == ["call00000", "call00001", "x", "call00003"]
+
+
 @pytest.mark.parametrize(
     ("messages", "error"),
     [

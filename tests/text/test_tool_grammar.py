@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from chats import NAMES, syntax_of
@@ -136,6 +137,17 @@ def test_functionary_says_something_first():
         assert [c.name for c in found.calls] == ["add"] * text.count("add")
         assert found.content == text.partition("all\n")[2].partition(">>>")[0].removesuffix("\n")
     assert not accepts(FUNCTIONARY, f">>>all\nHi.\n>>>sub\n{ARGUMENTS}", "auto")
+
+
+@pytest.mark.parametrize(
+    ("form", "call"),
+    [(COHERE, f'<A>[{{"id": "@", "tool": "add", "with": {ARGUMENTS}}}]</A>'), (WITH_ID, f"[CALL]add[ID]@[ARGS]{ARGUMENTS}")],
+)
+def test_ids_are_such_as_the_template_takes(form, call):
+    short = replace(form, short_ids=True)
+    for id_, fits in [("a1B2c3D4e", True), ("a1B2c3D4", False), ("a1B2c3D4ef", False), ("a1B2c3D4_", False)]:
+        assert accepts(short, call.replace("@", id_), "required") == fits
+    assert accepts(form, call.replace("@", "a1"), "required")
 
 
 def test_no_tools_no_grammar():

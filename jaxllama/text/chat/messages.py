@@ -47,7 +47,8 @@ def _content(value: Any, where: str) -> str | None:
     return "\n".join(texts)
 
 
-def _calls(value: Any, where: str) -> list[dict[str, Any]]:
+def _calls(value: Any, where: str, before: int) -> list[dict[str, Any]]:
+    """Calls; those without an id get one that no other call has, after as many as came before."""
     if not _is_list(value):
         raise _fail(where, "a list of tool calls", value)
     found = []
@@ -67,7 +68,7 @@ def _calls(value: Any, where: str) -> list[dict[str, Any]]:
         if not isinstance(arguments, Mapping):
             raise _fail(f"{at}.function.arguments", "a JSON object", arguments)
         found.append(
-            {"id": str(call.get("id") or f"call{number:05}"), "type": "function", "function": {"name": function["name"], "arguments": dict(arguments)}}
+            {"id": str(call.get("id") or f"call{before + number:05}"), "type": "function", "function": {"name": function["name"], "arguments": dict(arguments)}}
         )
     return found
 
@@ -97,7 +98,7 @@ def check_messages(messages: Any) -> list[Message]:
         if message.get("tool_calls"):
             if role != "assistant":
                 raise MessageError(f"{where}.tool_calls: only assistant messages have tool calls, this one has the role '{role}'")
-            kept["tool_calls"] = _calls(message["tool_calls"], f"{where}.tool_calls")
+            kept["tool_calls"] = _calls(message["tool_calls"], f"{where}.tool_calls", sum(len(m.get("tool_calls", ())) for m in found))
         if kept["content"] is None and "tool_calls" not in kept:
             raise _fail(f"{where}.content", "a string", None)
         found.append(kept)
