@@ -114,13 +114,13 @@ def returns(made: ChatTemplate, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_what_a_model_answered_goes_back(shared_data: Path, name: str, data: st.DataObject):
     returns(template(shared_data, name), data)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_what_a_model_with_a_built_in_template_answered_goes_back(data: st.DataObject):
     returns(ChatTemplate(data.draw(st.sampled_from(sorted(BUILTIN)))), data)
