@@ -214,15 +214,16 @@ class Tables:
         for token in sorted(named):
             stacks = [stack for node, stack in tokens if (node.id == token) != node.negated]
             piece = self.trie.piece(token) if token < self.trie.size else b""
-            if not stacks or not piece:
+            if not piece:
                 continue
             if token in texts:
                 after = advanced(self.states, Place(state), piece)
                 if after is None or after.frames or after.count:
                     raise TooManyStates("a token can be read as itself and as a text that enters another rule")
                 stacks += owner.stacks_of(after.state)
-            following, pushes = owner.place(stacks)
-            effects[token] = self.states.effect(Effect(following, False, pushes))
+            if stacks:
+                following, pushes = owner.place(stacks)
+                effects[token] = self.states.effect(Effect(following, False, pushes))
         others = 0
         if rest:
             following, pushes = owner.place(rest)
