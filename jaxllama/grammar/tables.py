@@ -201,7 +201,7 @@ class Tables:
         """Take the tokens as such that a state takes as such: what they do, together with what their text does, is noted for each of them."""
         texts = set(allowed.tolist())
         if {node.id for node, _ in tokens} & beyond or (beyond and any(node.negated for node, _ in tokens)):
-            raise TooManyStates("a token can be read as itself and as a text that leaves its rule")
+            raise TooManyStates("a token that the grammar names can also be read as a text that leaves its rule")
         named = {node.id for node, _ in tokens}
         rest = [stack for node, stack in tokens if node.negated]
         if rest:
@@ -219,7 +219,7 @@ class Tables:
             if token in texts:
                 after = advanced(self.states, Place(state), piece)
                 if after is None or after.frames or after.count:
-                    raise TooManyStates("a token can be read as itself and as a text that enters another rule")
+                    raise TooManyStates("a token that the grammar names can also be read as a text that enters another rule")
                 stacks += owner.stacks_of(after.state)
             if stacks:
                 following, pushes = owner.place(stacks)

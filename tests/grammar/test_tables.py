@@ -172,3 +172,20 @@ def test_more_effects_than_there_is_room_for(monkeypatch):
     monkeypatch.setitem(SIZES, "effects", (len(host.states.effects) - 1, 1))
     with pytest.raises(TablesFull):
         list(host.changes())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('root ::= x "b"\nx ::= <[96]> | "a" | "(" x ")"', "leaves its rule"),
+        ('root ::= x "b"\nx ::= !<[66]> | "a" | "(" x ")"', "leaves its rule"),
+        ('root ::= <[95]> "d" | x\nx ::= "a" x "b" | "c"', "enters another rule"),
+        ('root ::= !<[95]> "d" | x\nx ::= "a" x "b" | "c"', "enters another rule"),
+    ],
+)
+def test_named_tokens_whose_texts_cross_a_rule(text, message):
+    """What such a token does cannot be written down: that is told."""
+    host, start = bound_to(text)
+    with pytest.raises(TooManyStates, match=f"^a token that the grammar names can also be read as a text that {message}$"):
+        host.prepare(start)
+    assert not host.known(start.state)
