@@ -137,8 +137,6 @@ class RowMaker:
         found: list[tuple[np.ndarray, ...]] = []
         for depth, level in enumerate(self._trie.levels):
             parents, nodes = _spread(first, counts)
-            if not len(nodes):
-                break
             here, byte = places[parents], level.bytes[nodes]
             present = np.unique(here)
             for number in present[self._next[present, 0] == _UNKNOWN]:
@@ -153,9 +151,8 @@ class RowMaker:
             which, ending = _spread(level.ending_first[nodes], level.ending_counts[nodes])
             at = np.where(kinds == _UNSAFE, WHOLE, offsets)[which]
             found.append((level.tokens[ending], kinds[which] == _WITHIN, items[which] + self._begun[now[which]], at, items[which]))
+            if not len(nodes):
+                break
             first, counts = level.first[nodes], level.counts[nodes]
-        if not found:
-            found.append(tuple(np.zeros(0, np.int32) for _ in range(5)))
         tokens, within, needs, at, items = (np.concatenate([f[n] for f in found]) for n in range(5))
-        within = within.astype(bool)
         return Row(tokens[within], needs[within], tokens[~within], at[~within], items[~within])

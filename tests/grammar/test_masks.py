@@ -341,7 +341,26 @@ def test_counted_texts(low, more, length):
     assert (place is not None and may_end(automaton.states, place)) == (low <= length <= low + more)
 
 
-PIECES = [b"<", b"a", b"aa", b"aaaa", b"a-", b"a-a", b"-", b"a>", b"aa>", b"(a)", b"(a", b")", b")>", b"a-(", b">", b"(", b"<" + b"a" * 12, b"<" + b"a" * 12 + b">"]
+PIECES = [
+    b"<",
+    b"a",
+    b"aa",
+    b"aaaa",
+    b"a-",
+    b"a-a",
+    b"-",
+    b"a>",
+    b"aa>",
+    b"(a)",
+    b"(a",
+    b")",
+    b")>",
+    b"a-(",
+    b">",
+    b"(",
+    b"<" + b"a" * 12,
+    b"<" + b"a" * 12 + b">",
+]
 TOKENS = build_trie([*PIECES, b""], [len(PIECES)])
 
 
@@ -364,7 +383,15 @@ def test_counted_tokens(item, low, more, draw):
         place, where = bound.advance(place, token), following[token]
 
 
-NAMED = ['<[1]> "a"', '!<[1]> "a"', '(<[2]> | "a") [a-]*', '(!<[3]> "-" | "a") "a"*', '"a"* <[7]> root?', 'x "-"\nx ::= "a" <[1]> | "b"']
+NAMED = [
+    '<[1]> "a"',
+    '!<[1]> "a"',
+    '(<[2]> | "a") [a-]*',
+    '(!<[3]> "-" | "a") "a"*',
+    '"a"* <[7]> root?',
+    'x "-"\nx ::= "a" <[1]> | "b"',
+    f'<[{len(PIECES)}]> | <[99]> | "a"',
+]
 
 
 @pytest.mark.parametrize("rules", NAMED)
@@ -423,8 +450,8 @@ def test_tokens_that_frames_cannot_tell_are_left_open():
                 found = advanced(framed.states, place, piece)
             except Unsafe:
                 assert token not in row.allowed
-                if left_open.get(token) == WHOLE:
-                    whole += 1
+                whole += left_open.get(token) == WHOLE
+                if token in left_open:
                     with pytest.raises(Unsafe):
                         host.prepare(place)
                 continue

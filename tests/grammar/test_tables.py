@@ -20,7 +20,7 @@ LETTERS = [bytes([c]) for c in range(32, 127)]
 PAIRS = [a + b for a in LETTERS[65:71] for b in LETTERS[65:71]] + [b".)", b"))"]  # with them more tokens are letters than are listed
 TRIE = build_trie([*LETTERS, *PAIRS, b""], [len(LETTERS) + len(PAIRS)])
 GRAMMARS = {
-    "frames": 'root ::= "(" root? ")" | [a-z ]* "."',
+    "frames": 'root ::= "((" x ")."\nx ::= "(" x? ")" | [a-z ]* "."',
     "counted": "root ::= [ -~]{300,400}",
     "any other token": 'root ::= (!<[66]> | "x")*',
     "tokens": 'root ::= (<[66]> | "a" | "c" "b")+',
