@@ -14,7 +14,7 @@ quiet_interrupt()
 prefer_wide_vectors()  # before anything imports jax
 
 # ruff: noqa: E402
-from .api import Kept, Model, load
+from .api import Model
 from .decode import (
     LogitsError,
     Sampling,
@@ -36,9 +36,12 @@ from .formats.importance import ImportanceMatrix, read_importance, write_importa
 from .grammar import Grammar, GrammarError, RegexError, SchemaError
 from .grammar.tokens import TokenGrammar
 from .hub import embedded_model
+from .kept import Kept
+from .loading import load
 from .models import Config, ContextFull, DecodeState, forward, init_state, load_params, read_config
 from .pieces import Piece, Result
 from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, to_blocks
+from .score import Score
 from .text import Tokenizer
 
 __version__ = "0.1.0"
@@ -60,6 +63,7 @@ __all__ = [
     "Result",
     "Sampling",
     "SchemaError",
+    "Score",
     "SessionError",
     "TokenGrammar",
     "Tokenizer",

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
+from time import monotonic
 from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .chat import Chat, complete_chat, stream_chat
+from .answers import complete_chat, complete_chats, stream_chat
+from .chat import Chat
 from .decode import Grammars, Programs, Sampling, Session, Words, make_words, prefill_prompts, stream_tokens
+from .decode.compile import compile_ahead
+from .decode.sampling import refuse_unknown
 from .decode.shapes import bucket_for, padded_chunks
-from .formats.gguf import Field, GGUFFile, open_gguf
+from .formats.gguf import GGUFFile
 from .grammar import Grammar
 from .grammar.tokens import TokenGrammar
 from .grammar.trie import build_trie
-from .hub import find_model
-from .models import Config, ContextFull, DecodeState, Params, cache_dtype, forward, hidden, init_state, load_packed, read_config
-from .models.parameters import Progress
+from .kept import Kept
+from .models import Config, ContextFull, DecodeState, Params, forward, hidden, init_state
 from .pieces import Piece, PieceWriter, Result, result_of
 from .prompt import Prompt, read_prompt, read_prompts
-from .quant.quantize_file import check_tensor
-from .request import CONSTRAINTS, grammar_for, is_whole, sampling_for, texts_of
+from .request import CONSTRAINTS, SAMPLING, grammar_for, is_whole, limit_of, sampling_for, seconds_of, texts_of
+from .score import Score, score_tokens
 from .text import Tokenizer
 
-DEFAULT_CONTEXT = 4096
+_LIMITS = ("max_tokens", "max_completion_tokens")  # OpenAI's names for n_predict
+_OPTIONS = (*_LIMITS, "n_probs", "post_sampling_probs", "preserved_tokens", *CONSTRAINTS, *SAMPLING)
+LogitsProcessor = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
 
 _jit_forward = jax.jit(forward, static_argnames=("config",), donate_argnames=("state",))
 
@@ -136,14 +139,37 @@ class Model:
 
     def _rows(self, program: Callable[..., tuple[jax.Array, DecodeState]], tokens: Prompt) -> np.ndarray:
         """What a program says of every token of one prompt."""
-        ids = self.encode(tokens)
+        return np.concatenate([np.asarray(found[0, :count]) for found, count in self._pieces_of(program, self.encode(tokens))])
+
+    def _pieces_of(self, program: Callable[..., tuple[jax.Array, DecodeState]], ids: Sequence[int]) -> Iterator[tuple[jax.Array, int]]:
+        """The same piece by piece, with padding: [1, T, ...], and how many count."""
         n_ctx = max(self.n_ctx, len(ids))  # not the prompt's length: every length would be another program
         state = init_state(self.config, 1, n_ctx=n_ctx, padding=bucket_for(n_ctx, self.n_batch), cache_type=self.cache_type)
-        rows = []
         for padded, counts in padded_chunks([ids], self.n_batch):
             found, state = self.programs(program, self.params, state, jnp.asarray(padded), config=self.config)
-            rows.append(np.asarray(found[0, : counts[0]]))
-        return np.concatenate(rows)
+            yield found, int(counts[0])
+
+    @overload
+    def score(self, prompt: str | list[int] | tuple[int, ...], *, n_probs: int = 0) -> Score: ...
+    @overload
+    def score(self, prompt: list[str] | tuple[str, ...] | list[list[int]], *, n_probs: int = 0) -> list[Score]: ...
+    @overload
+    def score(self, prompt: Any, *, n_probs: int = 0) -> Any: ...
+    def score(self, prompt: Any, *, n_probs: int = 0) -> Score | list[Score]:
+        """How likely each token of a text is after those before it. Nothing is generated.
+
+        Args:
+            prompt: text or token ids, or several, as for `generate`.
+            n_probs: how many of the most likely tokens to name in each place.
+
+        Returns:
+            A `Score`, or a list of them for a list of prompts.
+        """
+        count = _count_of("n_probs", n_probs)
+        prompts, many = read_prompts(prompt)
+        texts = [self.encode(p) for p in prompts]
+        scores = [score_tokens(ids, self._pieces_of(_jit_forward, ids), self.programs, count) for ids in texts]
+        return scores if many else scores[0]
 
     def stream(
         self,
@@ -154,6 +180,8 @@ class Model:
         shown: Collection[int] = (),
         kept: Kept | None = None,
         begun: str | bytes = "",
+        timeout: float | None = None,
+        logits_processor: LogitsProcessor | None = None,
         **options: Any,
     ) -> Iterator[Piece]:
         """Generate text, token by token.
@@ -161,9 +189,13 @@ class Model:
         Args:
             prompt: text, or token ids.
             n_predict: maximum number of tokens to generate; -1: until the model ends or the context is full; 0: none, the prompt is read only (into `kept`).
+                `max_tokens` and `max_completion_tokens` are other names for it.
             stop: a string that stops the generation, or several; they are not part of the text.
             shown: ids of control tokens that appear in the text.
             begun: the part of the constrained text that the prompt already ends with; the grammar starts with it.
+            timeout: seconds after which the generation is given up; it is looked at after every dispatch.
+            logits_processor: a function of the tokens so far int[N] and the next one's logits f32[V], in numpy, that returns logits instead, or None to stop;
+                called on the host before every token, so slower than a function among the `samplers`.
             kept: a prompt cache (`Kept()`), passed from call to call: if a prompt starts with the previous prompt and answer, only the rest is prefilled.
             **options: sampling parameters, under the names of llama.cpp's server and with its defaults (`temperature`, `top_k`, `top_p`, `min_p`, `seed`,
                 `samplers`, `logit_bias`, ...; see `Sampling` and `jaxllama.request.sampling_for`; a function among the samplers is compiled once for
@@ -178,9 +210,11 @@ class Model:
             ContextFull: the prompt does not fit `n_ctx`.
             LogitsError: the model's logits are not numbers: its file is damaged.
             GrammarError, SchemaError: what constrains the text is malformed.
-            TypeError: the prompt is neither text nor token ids.
+            TimeoutError: the time is over.
+            TypeError: the prompt is neither text nor token ids, or there is no such option.
         """
-        for _, piece in self._stream([prompt], n_predict, stop, options, shown, kept, begun.encode() if isinstance(begun, str) else begun):
+        more = {"kept": kept, "timeout": timeout, "logits_processor": logits_processor}
+        for _, piece in self.stream_batch([prompt], n_predict=n_predict, stop=stop, shown=shown, begun=[begun], **more, **options):
             yield piece
 
     @overload
@@ -206,18 +240,27 @@ class Model:
         if not prompts:
             return []
         pieces: list[list[Piece]] = [[] for _ in prompts]
-        for slot, piece in self._stream(prompts, n_predict, stop, options):
+        for slot, piece in self.stream_batch(prompts, n_predict=n_predict, stop=stop, **options):
             pieces[slot].append(piece)
         results = [result_of(p) for p in pieces]
         return results if many else results[0]
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
+    @overload
+    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]: ...
+    @overload
+    def chat(self, messages: Sequence[Sequence[Mapping[str, Any]]], **options: Any) -> list[dict[str, Any]]: ...
+    def chat(self, messages: Any, **options: Any) -> dict[str, Any] | list[dict[str, Any]]:
         """Answer chat messages; returns a dictionary in the shape of OpenAI's `chat.completion`.
 
         Args:
-            messages: dictionaries with role and content.
+            messages: dictionaries with role and content; or a list of conversations, which are answered as one batch.
             **options: as for `stream_chat`.
+
+        Returns:
+            One dictionary, or a list of them for a list of conversations.
         """
+        if isinstance(messages, (list, tuple)) and messages and isinstance(messages[0], (list, tuple)):
+            return complete_chats(self, messages, **options)
         return complete_chat(self, messages, **options)
 
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[dict[str, Any]]:
@@ -225,9 +268,10 @@ class Model:
 
         Args:
             messages: dictionaries with role and content, as OpenAI has them.
-            **options: `max_tokens` (-1: no limit), `stop`; `tools`, `tool_choice`, `parallel_tool_calls` as OpenAI has them (the grammar that they imply holds
-                for the answer); `reasoning` ("on", "off", "auto"), `reasoning_budget` in tokens (-1: no
-                limit) and `reasoning_budget_message`, inserted when the budget is used up; `reasoning_format` ("auto", "deepseek",
+            **options: `max_tokens` (also `max_completion_tokens`, `n_predict`; -1: no limit), `stop`; `n` answers to choose from; `logprobs` and
+                `top_logprobs` (0 to 32); `model`, the name that the answer bears; `user`, which means nothing here; `tools`, `tool_choice`,
+                `parallel_tool_calls` as OpenAI has them (the grammar that they imply holds for the answer); `reasoning` ("on", "off", "auto"),
+                `reasoning_budget` in tokens (-1: no limit) and `reasoning_budget_message`, inserted when it is used up; `reasoning_format` ("auto", "deepseek",
                 "deepseek-legacy", "none"); `add_generation_prompt`, `continue_final_message`, `chat_template_kwargs`; and sampling parameters and
                 constraints as for `stream`.
 
@@ -254,6 +298,25 @@ class Model:
         """A grammar over this model's tokens, for looking at: `start`, `mask(place)`, `advance(place, token)` are functions of values."""
         return TokenGrammar(grammar, self.grammars.trie)
 
+    def compile(self, *, slots: int = 1, prompt: int | None = None, **options: Any) -> None:
+        """Compile ahead what requests will need, which they would otherwise wait for.
+
+        Args:
+            slots: how many prompts come at a time.
+            prompt: tokens of the longest prompt; as many as the context holds by default.
+            **options: sampling parameters that are part of a program: `samplers`, and `logit_bias` of more than 32 tokens. What grammars need is compiled
+                when one comes.
+        """
+        for name, number in (("slots", slots), ("prompt", 1 if prompt is None else prompt)):
+            if not is_whole(number) or number < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {number!r}")
+        refuse_unknown("compile", options, ["slots", "prompt", *SAMPLING])
+        sampling = self.sampling(slots, **options)
+        words = self.words_for_infill if "infill" in sampling.chain else self.words
+        sizes = {"n_ctx": self.n_ctx, "n_batch": self.n_batch, "cache_type": self.cache_type}
+        length = min(prompt or self.n_ctx, self.n_ctx)
+        compile_ahead(self.params, sampling, words=words, slots=slots, prompt=length, config=self.config, programs=self.programs, **sizes)
+
     def prefill(self, prompts: Prompt | Sequence[Prompt], *, kept: Session | None = None) -> Session:
         """Prefill prompts, one per slot; the session has the state and the logits after each prompt.
 
@@ -276,25 +339,38 @@ class Model:
         sizes = {"n_ctx": self.n_ctx, "n_batch": self.n_batch, "cache_type": self.cache_type}
         return prefill_prompts(self.params, ids, config=self.config, programs=self.programs, kept=kept, **sizes)
 
-    def _stream(
+    def stream_batch(
         self,
         prompts: Sequence[Prompt],
-        n_predict: int,
-        stop: str | Sequence[str],
-        options: Mapping[str, Any],
+        *,
+        n_predict: int = 128,
+        stop: str | Sequence[str] = (),
         shown: Collection[int] = (),
         kept: Kept | None = None,
-        begun: bytes = b"",
+        begun: Sequence[str | bytes] | None = None,
+        timeout: float | None = None,
+        logits_processor: LogitsProcessor | None = None,
+        **options: Any,
     ) -> Iterator[tuple[int, Piece]]:
-        if not is_whole(n_predict) or n_predict < -1:
-            raise ValueError(f"n_predict (max_tokens) must be a whole number, 0 to read the prompt only, or -1 for no limit, not {n_predict!r}")
+        """Generate texts for several prompts as one batch, token by token.
+
+        Args:
+            begun: for each prompt.
+            n_predict, stop, shown, kept, timeout, logits_processor, **options: as for `stream`; a sampling parameter, and `grammar`, may be a list with a value
+                for each prompt. `kept` goes with one prompt.
+
+        Yields:
+            The number of a prompt, and a piece of its text.
+        """
+        rest = dict(options)
+        refuse_unknown("generating", rest, [*_OPTIONS, "n_predict", "stop", "shown", "kept", "begun", "timeout", "logits_processor"])
+        n_predict, deadline = limit_of(rest, n_predict, _LIMITS), monotonic() + seconds_of(timeout)
         if not isinstance(kept, Kept | None):
             raise TypeError(f"kept: expected jaxllama.Kept(), the same object for every turn, found {kept!r}")
+        if logits_processor is not None and not callable(logits_processor):
+            raise TypeError(f"logits_processor: expected a function of the tokens so far and the next one's logits, found {logits_processor!r}")
         ids = [self.encode(p) for p in prompts]
-        rest = dict(options)
-        n_probs, after = rest.pop("n_probs", 0), rest.pop("post_sampling_probs", False)
-        if not is_whole(n_probs) or n_probs < 0:
-            raise ValueError(f"n_probs must be a whole number of at least 0, not {n_probs!r}")
+        n_probs, after = _count_of("n_probs", rest.pop("n_probs", 0)), rest.pop("post_sampling_probs", False)
         preserved = texts_of("preserved_tokens", rest.pop("preserved_tokens", None))
         stops = texts_of("stop", stop)
         constraints = {name: rest.pop(name) for name in CONSTRAINTS if name in rest}
@@ -304,7 +380,8 @@ class Model:
         if len(each) != len(prompts):
             raise ValueError(f"grammar has {len(each)} values, expected one or {len(prompts)}")
         wanted = [self.grammar(grammar=g, **constraints) for g in each]
-        running = self.grammars.start(wanted, [begun] * len(prompts)) if any(g is not None for g in wanted) else None
+        starts = [b"" if one is None else one.encode() if isinstance(one, str) else one for one in begun or [None] * len(prompts)]
+        running = self.grammars.start(wanted, starts) if any(g is not None for g in wanted) else None
         with self.programs.turn():  # of two that ask at the same time, one gets it
             before = None if kept is None else kept.take()
         try:
@@ -318,9 +395,9 @@ class Model:
                 kept.session = session
             yield from ((slot, Piece("", reason="limit", timings=session.timings)) for slot in range(len(prompts)))
             return
-        visible = frozenset(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
-        writers = [PieceWriter(self.tokenizer, stops, visible, int(n_probs)) for _ in prompts]
-        limits = [min(int(n_predict), 2**31 - 1) if n_predict > 0 else 2**31 - 1] * len(prompts)
+        visible = _shown(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
+        writers = [PieceWriter(self.tokenizer, stops, visible, n_probs) for _ in prompts]
+        limits = [min(n_predict, 2**31 - 1) if n_predict > 0 else 2**31 - 1] * len(prompts)
         words = self.words_for_infill if "infill" in sampling.chain else self.words
         report = ("after" if after else "before") if n_probs else ""
         ended: set[int] = set()
@@ -335,15 +412,18 @@ class Model:
             grammars=running,
             report=report,
             ended=ended,
+            adjust=None if logits_processor is None else lambda _, tokens, logits: logits_processor(np.asarray(tokens, np.intc), logits),
         )
         try:
             for step in made:
+                if monotonic() > deadline:
+                    raise TimeoutError(f"the generation is not done after {timeout} seconds")
                 for slot, writer in enumerate(writers):
                     for piece in writer.take(step, slot, session.timings):
                         yield slot, piece
                     if writer.finished:  # by a stop string perhaps, of which the device knows nothing
                         ended.add(slot)
-        except GeneratorExit:  # nobody wants more; the session is whole. After anything else it may not be
+        except (GeneratorExit, TimeoutError):  # nobody wants more; the session is whole. After anything else it may not be
             if kept is not None:
                 kept.session = session
             raise
@@ -351,69 +431,13 @@ class Model:
             kept.session = session
 
 
-@dataclass
-class Kept:
-    """A prompt cache for one conversation at a time: it keeps the KV cache of the last generation for the next one. Another model begins anew.
-
-    Attributes:
-        session: of the last generation; None before the first, while one runs, and after an error.
-    """
-
-    session: Session | None = None
-
-    def take(self) -> Session | None:
-        """The session, which nobody else may use then."""
-        found, self.session = self.session, None
-        return found
+def _count_of(name: str, number: Any) -> int:
+    if not is_whole(number) or number < 0:
+        raise ValueError(f"{name} must be a whole number of at least 0, not {number!r}")
+    return int(number)
 
 
-def load(
-    path_or_repo: str | Path | None = None,
-    *,
-    n_ctx: int | None = None,
-    n_batch: int = 512,
-    exact: bool = False,
-    cache_type: str | None = None,
-    overrides: Sequence[Field] = (),
-    check_tensors: bool = False,
-    load_mode: str = "auto",
-    chat_template: str | None = None,
-    progress: Progress | None = None,
-) -> Model:
-    """Load a model; its weights stay packed.
-
-    Args:
-        path_or_repo: a GGUF file (the first, if it is split), `user/repo[:quant]` on the Hugging Face hub, or None for the model that ships with the package.
-        n_ctx: tokens a sequence may have; 0 for as many as the model was trained for. By default that number, but at most 4096.
-        n_batch: maximum number of prompt tokens that one prefill call processes.
-        exact: compute in float32 throughout, KV cache included; slow, for comparisons.
-        cache_type: data type of the KV cache: "f16" (the default), "bf16" or "f32".
-        overrides: metadata that replaces the file's own, see `parse_overrides`.
-        check_tensors: check the tensor data for infinities and NaN first.
-        load_mode: "mmap" maps a copy of the weights in the device's layout, which the first load makes in `packed_folder()`; all processes with the same model
-            share it, and later loads take next to no time. "none" packs them into memory of this process. "auto": "mmap" where it pays and there is room.
-        chat_template: Jinja, or the name of one of llama.cpp's built-in templates, instead of the file's.
-        progress: called with (bytes packed, bytes in all).
-
-    Raises:
-        GGUFError: the file is damaged, or holds what is not supported (with `check_tensors` also numbers that are not finite).
-        FileNotFoundError: there is no such file or repository.
-    """
-    if n_ctx is not None and (not is_whole(n_ctx) or n_ctx < 0):
-        raise ValueError(f"n_ctx must be a whole number of tokens, or 0 for the model's training context, not {n_ctx!r}")
-    if not is_whole(n_batch) or n_batch < 1:
-        raise ValueError(f"n_batch must be a whole number of at least 1, not {n_batch!r}")
-    kind = cache_type or ("f32" if exact else "f16")
-    cache_dtype(kind)  # a mistake is told before the weights are read
-    file = open_gguf(find_model(path_or_repo), overrides=overrides)
-    if check_tensors:
-        for tensor in file.tensors.values():
-            check_tensor(file, tensor)
-    config = replace(read_config(file), exact=exact)
-    trained = config.n_ctx_train
-    context = min(trained, DEFAULT_CONTEXT) if n_ctx is None else n_ctx or trained
-    with ThreadPoolExecutor(1) as beside:  # a large vocabulary takes as long as packing, which needs no Python
-        reading = beside.submit(Tokenizer.from_metadata, file.metadata, str(file.path))
-        params = load_packed(file, config, load_mode, progress)
-        tokenizer = reading.result()
-    return Model(config, params, tokenizer, file, n_ctx=context, n_batch=n_batch, cache_type=kind, chat_template=chat_template)
+def _shown(ids: Any) -> frozenset[int]:
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Collection) or not all(is_whole(token) for token in ids):
+        raise TypeError(f"shown: expected the ids of special tokens that appear in the text, found {ids!r}")
+    return frozenset(ids)

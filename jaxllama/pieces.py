@@ -19,7 +19,7 @@ class Piece:
         token: the token's id; None for the last piece.
         logprob: log-probability of the token, before the samplers.
         reason: on the last piece, why generation stopped: "end" (an end-of-generation token), "limit" (n_predict), "context" (it is full), "stop" (a stop
-            string) or "grammar" (the text is incomplete, but the grammar allows no further token).
+            string, or whoever changes the logits) or "grammar" (the text is incomplete, but the grammar allows no further token).
         timings: on the last piece.
         likely: with `n_probs`: the most likely tokens at this position, with their log-probabilities.
     """
@@ -75,7 +75,7 @@ class PieceWriter:
         if reason is not Stop.RUNNING:
             self.finished = True
             rest = self.stops.push(self.decoder.flush()) + self.stops.flush()
-            yield Piece(rest, reason=reason.name.lower(), timings=timings)
+            yield Piece(rest, reason="stop" if reason is Stop.CALLER else reason.name.lower(), timings=timings)
 
 
 def result_of(pieces: Sequence[Piece]) -> Result:

@@ -34,12 +34,14 @@ def read_prompt(prompt: Any) -> str | list[int]:
 
 
 def read_prompts(prompt: Any) -> tuple[list[Any], bool]:
-    """The prompts of a request, and whether they came as a batch: a list or tuple of prompts, or an array with a prompt in each row.
+    """The prompts of a request, and whether they came as a batch: a list or tuple of prompts, or an array with a prompt in each row,
+    or of texts.
 
     An empty list is an empty batch. What the prompts themselves are, `read_prompt` checks.
     """
     if isinstance(prompt, _ARRAYS):
-        return (list(np.asarray(prompt)), True) if prompt.ndim == 2 else ([prompt], False)
+        texts = prompt.ndim == 1 and prompt.dtype.kind in "UOT"
+        return (list(np.asarray(prompt)), True) if prompt.ndim == 2 or texts else ([prompt], False)
     if isinstance(prompt, (list, tuple)) and not (len(prompt) and _is_id(prompt[0])):
         return list(prompt), True
     return [prompt], False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from math import inf
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -31,6 +32,7 @@ _RECOMMENDED = {
     "mirostat_eta": "mirostat_eta",
     "sequence": "samplers",
 }
+SAMPLING = ("seed", "ignore_eos", "logit_bias", "dry_sequence_breakers", "samplers", *FLOATS, *INTEGERS)
 CONSTRAINTS = ("grammar", "json_schema", "regex", "choice", "response_format", "schema_ignore", "any_order", "grammar_lazy", "grammar_triggers")
 
 
@@ -53,6 +55,38 @@ def texts_of(name: str, given: str | Iterable[str] | None) -> list[str]:
 def is_whole(number: Any) -> TypeGuard[int]:
     """Whether a request's number is a whole one; true and false are none."""
     return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+
+
+def limit_of(options: dict[str, Any], limit: int | None, names: Sequence[str]) -> int:
+    """How many tokens a request wants at most: under whichever name it says so (they are taken out of its options); -1 for no limit.
+
+    Args:
+        limit: under the function's own name.
+        names: other names; the last that is given counts.
+
+    Raises:
+        ValueError: it is no number of tokens.
+    """
+    for name in names:
+        given = options.pop(name, None)
+        limit = limit if given is None else given
+    limit = -1 if limit is None else limit
+    if not is_whole(limit) or limit < -1:
+        raise ValueError(f"n_predict (max_tokens) must be a whole number, 0 to read the prompt only, or -1 for no limit, not {limit!r}")
+    return int(limit)
+
+
+def seconds_of(timeout: Any) -> float:
+    """A request's time limit; infinity for none.
+
+    Raises:
+        ValueError: it is no number of seconds.
+    """
+    if timeout is None:
+        return inf
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float, np.number)) or not timeout > 0:
+        raise ValueError(f"timeout: expected a number of seconds above 0, or None, found {timeout!r}")
+    return float(timeout)
 
 
 def recommended(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,18 +120,16 @@ def sampling_for(
     """
     if seed is None or (isinstance(seed, int) and seed < 0):
         seed = [secrets.randbits(32) for _ in range(slots)]
-    if unknown := sorted(parameters.keys() - {*FLOATS, *INTEGERS, "samplers"}):
-        raise TypeError(f"there is no option or sampling parameter '{unknown[0]}'; sampling parameters are {', '.join(sorted([*FLOATS, *INTEGERS]))}")
-    given = {name: value for name, value in parameters.items() if value is not None}
+    given = recommended(metadata) | {name: value for name, value in parameters.items() if value is not None}
     multiplier = given.get("dry_multiplier", 0.0)
-    wanted = any(multiplier) if isinstance(multiplier, Sequence) else bool(multiplier)
+    wanted = bool(np.any(np.asarray(multiplier)))
     return make_sampling(
         slots,
         seed=seed,
         ignore_end=False if ignore_eos is None else ignore_eos,
         logit_bias=bias_of(tokenizer, logit_bias),
         breakers=_breakers(tokenizer, tuple(texts_of("dry_sequence_breakers", dry_sequence_breakers))) if wanted else None,
-        **(recommended(metadata) | given),
+        **(parameters | given),
     )
 
 
@@ -139,7 +171,7 @@ def grammar_for(
     json_schema: Any = None,
     regex: str | None = None,
     choice: Sequence[str] | None = None,
-    response_format: Mapping[str, Any] | None = None,
+    response_format: Mapping[str, Any] | type | None = None,
     schema_ignore: str | Sequence[str] = (),
     any_order: bool = False,
     grammar_lazy: bool = False,
@@ -152,7 +184,7 @@ def grammar_for(
         json_schema: a schema as a dictionary; or a pydantic model, a dataclass or another type whose values are described.
         regex: a regular expression that the whole answer matches.
         choice: the answer is one of these.
-        response_format: as OpenAI has it: type "text", "json_object" or "json_schema".
+        response_format: as OpenAI has it: type "text", "json_object" or "json_schema"; or a type, as for `json_schema`.
         schema_ignore: keywords that may be left out where a grammar cannot say them.
         any_order: members of objects come in any order.
         grammar_lazy: the grammar holds only from the first trigger on.
@@ -240,7 +272,9 @@ def _read(tokenizer: Tokenizer, text: str) -> Grammar:
     return Grammar.from_gbnf(text, lambda name: tokenizer.encode(name, add_special=False, parse_special=True))
 
 
-def _schema_of_format(form: Mapping[str, Any]) -> Any:
+def _schema_of_format(form: Mapping[str, Any] | type) -> Any:
+    if isinstance(form, type):
+        return form
     kind = form.get("type") if isinstance(form, Mapping) else None
     if kind == "text":
         return None
@@ -252,4 +286,5 @@ def _schema_of_format(form: Mapping[str, Any]) -> Any:
         if schema is None:
             raise SchemaError("response_format: expected a schema at json_schema.schema")
         return schema
-    raise ValueError(f"response_format: expected a type of text, json_object or json_schema, found {kind!r}")
+    found = form if kind is None else kind
+    raise ValueError(f"response_format: expected a type of text, json_object or json_schema, or a class whose values are described, found {found!r}")

@@ -1,4 +1,4 @@
-"""Chatting with a model: the shapes of OpenAI, the class that scripts move over to, and the verbs."""
+"""Chatting with a model: the shapes of OpenAI, and the verbs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from jaxllama.chat import Chat
 from jaxllama.cli.main import main
 from jaxllama.decode import generate
 from jaxllama.grammar import SchemaError
-from jaxllama.llama import Llama
 from jaxllama.text.chat.caps import tool_of
 from jaxllama.text.chat.messages import MessageError
 
@@ -230,47 +229,6 @@ def test_embeddings(model):
     np.testing.assert_allclose(model.embed("Once upon a time", pooling="last", normalize=False), each[-1])
     with pytest.raises(ValueError, match="pooling: expected"):
         model.embed("x", pooling="max")
-
-
-# The class of llama-cpp-python
-
-
-@pytest.fixture(scope="module")
-def llama():
-    return Llama(jaxllama.embedded_model(), n_ctx=512, n_gpu_layers=-1, verbose=False, seed=3)
-
-
-def test_completions(llama):
-    found = llama("Once upon a time", max_tokens=8, temperature=0, echo=True, logprobs=1)
-    (choice,) = found["choices"]
-    assert found["object"] == "text_completion"
-    assert choice["text"].startswith("Once upon a time")
-    assert choice["finish_reason"] == "length"
-    assert len(choice["logprobs"]["tokens"]) == found["usage"]["completion_tokens"] == 8
-    chunks = list(llama.create_completion("Once upon a time", max_tokens=8, temperature=0, stream=True))
-    assert "Once upon a time" + "".join(c["choices"][0]["text"] for c in chunks) == choice["text"]
-    assert llama("Once", max_tokens=8)["choices"] == llama("Once", max_tokens=8)["choices"]  # the seed of the object
-
-
-def test_chats_and_embeddings(llama):
-    found = llama.create_chat_completion(USER, max_tokens=8, temperature=0)
-    assert found["choices"][0]["message"]["content"]
-    chunks = list(llama.create_chat_completion(USER, max_tokens=8, temperature=0, stream=True))
-    assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks) == found["choices"][0]["message"]["content"]
-    made = llama.create_embedding(["a dog", "a cat"])
-    assert [d["index"] for d in made["data"]] == [0, 1]
-    assert len(made["data"][0]["embedding"]) == llama.n_embd()
-    assert llama.embed("a dog") == made["data"][0]["embedding"]
-
-
-def test_tokens(llama):
-    ids = llama.tokenize(b"a dog", add_bos=False)
-    assert llama.detokenize(ids) == b"a dog"
-    assert llama.n_ctx() == 512
-    assert llama.n_vocab() == len(llama.model.tokenizer)
-    assert llama.token_eos() == llama.model.tokenizer.eos
-    with pytest.raises(TypeError, match="does not take n_gpus"):
-        Llama("x.gguf", n_gpus=3)
 
 
 # Verbs

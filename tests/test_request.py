@@ -7,10 +7,8 @@ import re
 import numpy as np
 import pytest
 
-import jaxllama
 from jaxllama.decode.sampling import DEFAULT_CHAIN
 from jaxllama.grammar import SchemaError
-from jaxllama.llama import Llama, LlamaGrammar
 from jaxllama.request import bias_of, grammar_for, recommended, sampling_for
 
 
@@ -119,13 +117,3 @@ def test_tokens_in_grammars(model):
     assert (result.text, result.reason) == ("ab", "end")
     shown = model.generate("x", grammar=model.grammar(grammar='root ::= "a" <|im_start|> "b"'), n_predict=5, preserved_tokens=["<|im_start|>"])
     assert shown.text == "a<|im_start|>b"
-
-
-def test_llama_cpp_pythons_names():
-    llama = Llama(jaxllama.embedded_model(), n_ctx=512, seed=1)
-    made = llama("Once", max_tokens=8, grammar=LlamaGrammar.from_string('root ::= "yes" | "no"'), logprobs=2, repeat_penalty=1.1, mirostat_mode=0)
-    assert made["choices"][0]["text"] in ("yes", "no")
-    assert len(made["choices"][0]["logprobs"]["top_logprobs"][0]) <= 2
-    chat = llama.create_chat_completion([{"role": "user", "content": "Hi"}], response_format={"type": "json_object", "schema": {"enum": [1, 2]}}, max_tokens=10)
-    assert chat["choices"][0]["message"]["content"].strip() in ("1", "2")
-    assert LlamaGrammar.from_json_schema('{"type": "boolean"}').accepts("true")

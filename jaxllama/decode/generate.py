@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -19,8 +19,11 @@ from .loop import Run, Stop, begin, jit_choose, jit_decode_loop
 from .programs import Programs
 from .sampling import Sampling
 from .shapes import LOOP_TOKENS, bucket_for, padded_chunks
-from .step import jit_prefill
+from .step import jit_prefill, jit_step
 from .words import Words
+
+Adjust = Callable[[int, Sequence[int], np.ndarray], "np.ndarray | None"]
+"""(slot, its tokens so far, logits f32[V] of the next) -> logits f32[V] instead, or None to stop."""
 
 DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows smoothly and the host costs little
 
@@ -104,6 +107,7 @@ def prefill_prompts(
 
     Args:
         kept: of one slot, with the same sizes: what its cache and the only prompt have in common is not read again. It is used up.
+            Where it has read exactly this prompt, and nothing was generated yet, nothing is read.
 
     Raises:
         ContextFull: a prompt has more than `n_ctx` tokens.
@@ -118,6 +122,8 @@ def prefill_prompts(
         raise ContextFull(f"the prompt has {longest} tokens, the context holds {n_ctx}; shorten the prompt or raise n_ctx (-c)")
     if any(len(p) == 0 for p in prompts):
         raise ValueError("a prompt is empty: it needs at least one token")
+    if kept is not None and kept.tokens[0] == list(prompts[0]) and int(kept.state.positions[0]) == longest:
+        return replace(kept, timings=Timings())
     slots = len(prompts)
     padding = bucket_for(min(n_ctx, n_batch), n_batch)  # of the largest chunk there can be, whatever this prompt's length: the loop compiles for this size
     if kept is None:
@@ -155,6 +161,7 @@ def stream_tokens(
     grammars: Running | None = None,
     report: str = "",
     ended: Collection[int] = (),
+    adjust: Adjust | None = None,
 ) -> Iterator[Tokens]:
     """Generate from where the prompts ended until every slot has stopped.
 
@@ -166,6 +173,7 @@ def stream_tokens(
         grammars: the slots' grammars.
         report: "before" or "after" the samplers: the most likely tokens there.
         ended: slots that are to stop although nothing on the device says so; the caller adds to it between two dispatches.
+        adjust: changes logits on the host before anything else sees them; every token is then a dispatch of its own.
 
     Raises:
         LogitsError: there is nothing to choose from in a slot.
@@ -177,6 +185,14 @@ def stream_tokens(
     steps, timings = 1, session.timings
     first = True
     while (np.asarray((run := _without(run, ended)).reason) == Stop.RUNNING).any() or first:
+        if adjust is not None and not bool(run.unsampled):
+            with programs.turn():
+                if not bool(run.fresh):
+                    logits, session.state = programs(
+                        jit_step, params, session.state, run.token, jnp.asarray(np.asarray(run.reason) == Stop.RUNNING), config=config
+                    )
+                    run = replace(run, logits=logits)
+            run = replace(_adjusted(run, session, adjust), fresh=jnp.asarray(True))
         with programs.turn() as turn:
             if grammars is not None and grammars.outdated:
                 run = _settled(run, grammars, [[]] * len(session.tokens))
@@ -200,7 +216,7 @@ def stream_tokens(
         if not first:  # the first token belongs to the prompt
             timings.decode_seconds += turn.seconds
             timings.decode_tokens += int(counts.sum())
-            steps = int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(turn.seconds, 1e-6), 1, LOOP_TOKENS))
+            steps = 1 if adjust is not None else int(np.clip(DISPATCH_SECONDS * max(counts.max(), 1) / max(turn.seconds, 1e-6), 1, LOOP_TOKENS))
         first = first and bool(run.unsampled)
         yield _tokens(made, logprobs, run, likely, likely_logprobs)
 
@@ -215,6 +231,18 @@ def _without(run: Run, ended: Collection[int]) -> Run:
         return run
     reasons[over] = Stop.CALLER
     return replace(run, reason=jnp.asarray(reasons))
+
+
+def _adjusted(run: Run, session: Session, adjust: Adjust) -> Run:
+    """The run with the logits that its caller wants instead, and without the slots that he stops."""
+    logits, reasons = np.array(run.logits), np.array(run.reason)
+    for slot in np.flatnonzero(reasons == Stop.RUNNING):
+        wanted = adjust(int(slot), session.tokens[slot], logits[slot])
+        if wanted is None:
+            reasons[slot] = Stop.CALLER
+        else:
+            logits[slot] = wanted
+    return replace(run, logits=jnp.asarray(logits), reason=jnp.asarray(reasons))
 
 
 def _tokens(made: list[list[int]], logprobs: np.ndarray, run: Run, likely: np.ndarray, likely_logprobs: np.ndarray) -> Tokens:

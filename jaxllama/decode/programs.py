@@ -55,7 +55,11 @@ class Programs:
         seconds: time spent compiling, or loading what the compilation cache has.
         count: programs compiled or loaded.
         cached_seconds, cached: of those, what the cache had.
+        notify: called with a program's name before it is compiled; None for nobody.
+        done: called with its name and the seconds afterwards.
     """
+
+    done: Callable[[str, float], None] | None = None
 
     def __init__(self, notify: Callable[[str], None] | None = None):
         self.seconds, self.count = 0.0, 0
@@ -87,8 +91,21 @@ class Programs:
             self._holder = before
             self._lock.release()
 
+    def tell(self, compiling: Callable[[str, float | None], None] | None) -> None:
+        """Let one function be told of both ends: (name, None), and (name, seconds)."""
+        self.notify = None if compiling is None else lambda name: compiling(name, None)
+        self.done = compiling
+
+    def prepare(self, function: Any, *args: Any, **static: Any) -> None:
+        """Compile what `self(function, *args, **static)` would run; arrays may be given by their shapes (`jax.ShapeDtypeStruct`)."""
+        self._find(function, args, static)
+
     def __call__(self, function: Any, *args: Any, **static: Any) -> Any:
         """`function(*args, **static)`; `static` are the keyword arguments it was jitted with as static."""
+        with self.turn():
+            return self._find(function, args, static)(*args)
+
+    def _find(self, function: Any, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
         leaves, tree = jax.tree.flatten(args)
         key = (function, tree, tuple((x.shape, x.dtype) for x in leaves), tuple(static.items()))
         own = any(callable(one) for arg in args if isinstance(arg, Sampling) for one in arg.chain)
@@ -104,9 +121,11 @@ class Programs:
                 self.seconds, self.count = self.seconds + seconds, self.count + 1
                 if _hits() > hits:
                     self.cached_seconds, self.cached = self.cached_seconds + seconds, self.cached + 1
+                if self.done:
+                    self.done(function.__name__, seconds)
             if own:
                 self._use_own(key)
-            return found(*args)
+            return found
 
     def _use_own(self, key: Any) -> None:
         self._own.pop(key, None)

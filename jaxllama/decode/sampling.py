@@ -5,7 +5,8 @@ Names, defaults and order are llama.cpp's (`common_params_sampling`). Only the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import flax.struct
@@ -153,6 +154,18 @@ def chain_of_letters(letters: str) -> Chain:
     return tuple(names[c] for c in letters)
 
 
+def refuse_unknown(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a name that a function does not take, with the nearest of what it takes.
+
+    Raises:
+        TypeError: there is such a name.
+    """
+    taken = sorted(known)
+    for name in sorted(set(given) - set(taken)):
+        near = get_close_matches(name, taken, 1) or [one for one in taken if name in one or one in name][:1]
+        raise TypeError(f"{function} takes no option '{name}'; " + (f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(taken)}"))
+
+
 _LIMITS = {np.int32: np.iinfo(np.int32), np.float32: np.finfo(np.float32)}
 
 
@@ -162,17 +175,17 @@ def make_sampling(
     seed: int | Sequence[int] = 0,
     ignore_end: bool | Sequence[bool] = False,
     logit_bias: Mapping[int, float] | Sequence[Mapping[int, float]] = {},
-    samplers: str | Sequence[str | Custom] = DEFAULT_CHAIN,
+    samplers: str | Sequence[str | Custom] | None = None,
     breakers: Breakers | None = None,
-    **parameters: float | Sequence[float],
+    **parameters: float | Sequence[float] | None,
 ) -> Sampling:
     """Parameters for `slots` sequences, each value one for all or a sequence of one for each; the defaults are llama.cpp's.
 
     Args:
         logit_bias: numbers to add to tokens' logits; minus infinity forbids a token.
-        samplers: see `chain_of`.
+        samplers: see `chain_of`; None for llama.cpp's default chain.
         breakers: sequence breakers, as tokens; see `make_breakers`.
-        **parameters: see `Sampling`.
+        **parameters: see `Sampling`; None for the default.
 
     Raises:
         TypeError: there is no such parameter.
@@ -180,8 +193,8 @@ def make_sampling(
     """
     if slots < 1:
         raise ValueError(f"slots must be at least 1, not {slots}")
-    if unknown := sorted(set(parameters) - set(FLOATS) - set(INTEGERS)):
-        raise TypeError(f"there is no sampling parameter '{unknown[0]}'; there are {', '.join(sorted([*FLOATS, *INTEGERS]))}")
+    refuse_unknown("sampling", parameters, [*FLOATS, *INTEGERS])
+    parameters = {name: value for name, value in parameters.items() if value is not None}
 
     def spread(name: str, value: object, dtype: type) -> jax.Array:
         array = np.asarray(value)
@@ -222,7 +235,7 @@ def make_sampling(
         breakers=jnp.broadcast_to(jnp.asarray(sets.single), (slots, *sets.single.shape)),
         tails=jnp.broadcast_to(jnp.asarray(sets.tails), (slots, *sets.tails.shape)),
         tail_heads=jnp.broadcast_to(jnp.asarray(sets.heads), (slots, *sets.heads.shape)),
-        chain=chain_of(samplers),
+        chain=DEFAULT_CHAIN if samplers is None else chain_of(samplers),
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import jax
@@ -53,43 +55,51 @@ def rollback(state: DecodeState, tokens: int | jax.Array) -> DecodeState:
     return replace(state, positions=jnp.maximum(state.positions - jnp.maximum(back.astype(jnp.int32), 0), 0))
 
 
-def save_state(path: str | Path, state: DecodeState) -> None:
-    """Write a state to a file (numpy's .npz), the used part of its caches only. The file appears when it is complete."""
-    path = Path(path)
+def _opened(path: str | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    if isinstance(path, (str, Path)):
+        return Path(path).open("rb")
+    path.seek(0)
+    return nullcontext(path)
+
+
+def save_state(path: str | Path | BinaryIO, state: DecodeState) -> None:
+    """Write a state to a file (numpy's .npz), the used part of its caches only. The file appears when it is complete.
+
+    Args:
+        path: a name, or a file that is open for writing.
+    """
     used = int(state.positions.max())
     dtype = next(name for name, d in CACHE_TYPES.items() if state.keys.dtype == d)
     arrays = {name: np.asarray(getattr(state, name)[:, :, :, :used]) for name in ("keys", "values")}
     arrays = {name: a.view(np.uint16) if a.dtype.itemsize == 2 else a for name, a in arrays.items()}  # .npz has no bf16
-    partial = path.with_name(path.name + ".partial")
+    arrays |= {"version": _VERSION, "n_ctx": state.n_ctx, "capacity": state.keys.shape[3], "dtype": dtype, "positions": np.asarray(state.positions)}
+    if not isinstance(path, (str, Path)):
+        np.savez(path, **arrays)
+        return
+    partial = Path(path).with_name(Path(path).name + ".partial")
     try:
         with partial.open("wb") as file:
-            np.savez(
-                file,
-                version=_VERSION,
-                n_ctx=state.n_ctx,
-                capacity=state.keys.shape[3],
-                dtype=dtype,
-                positions=np.asarray(state.positions),
-                keys=arrays["keys"],
-                values=arrays["values"],
-            )
+            np.savez(file, **arrays)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def load_state(path: str | Path, config: Config) -> DecodeState:
+def load_state(path: str | Path | BinaryIO, config: Config) -> DecodeState:
     """Read what `save_state` wrote.
+
+    Args:
+        path: a name, or a file that is open for reading and can be read anew.
 
     Raises:
         SessionError: the file is no session, is damaged, or belongs to a model of another shape.
         MemoryError: its caches need more memory than is free.
     """
     try:
-        with Path(path).open("rb") as raw, ZipFile(raw) as archive:
+        with _opened(path) as raw, ZipFile(raw) as archive:
             if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("its arrays are compressed")  # save_state never does; a few bytes could unfold to any size
-        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with _opened(path) as raw, np.load(raw, allow_pickle=False) as file:
             found = {name: file[name] for name in ("version", "n_ctx", "capacity", "dtype", "positions", "keys", "values")}
     except (BadZipFile, KeyError, ValueError, EOFError, MemoryError) as error:
         raise SessionError(f"{path}: expected a session file, found something else ({error})") from error

@@ -19,7 +19,7 @@ def _text(pattern: str) -> str:
     return "{{ " + " ~ ".join(f"({_VALUES[p]})" if p in _VALUES else json.dumps(p) for p in re.split(r"([@~%])", pattern) if p) + " }}" if pattern else ""
 
 
-def _rows(begin: str = "", answer: str = "", **rows: str) -> str:
+def role_rows(begin: str = "", answer: str = "", **rows: str) -> str:
     """A template of rows, with what comes first, and what begins an answer."""
     other = rows.pop("other", "")
     cases = "".join(f"{{% {'elif' if n else 'if'} message.role == '{role}' %}}{_text(pattern)}" for n, (role, pattern) in enumerate(rows.items()))
@@ -102,7 +102,7 @@ _HUNYUAN_VL = (
     "{{ message.content ~ '<｜hy_place▁holder▁no▁3｜>' }}{% elif message.role == 'user' %}{{ message.content ~ '<｜hy_User｜>' }}"
     "{% elif message.role == 'assistant' %}{{ message.content ~ '<｜hy_Assistant｜>' }}{% endif %}{% endfor %}"
 )
-_PANGU = "{% if messages[0].role != 'system' %}{{ '[unused9]系统：[unused10]' }}{% endif %}" + _rows(
+_PANGU = "{% if messages[0].role != 'system' %}{{ '[unused9]系统：[unused10]' }}{% endif %}" + role_rows(
     answer="[unused9]助手：",
     system="[unused9]系统：@[unused10]",
     user="[unused9]用户：@[unused10]",
@@ -110,7 +110,7 @@ _PANGU = "{% if messages[0].role != 'system' %}{{ '[unused9]系统：[unused10]'
     tool="[unused9]工具：@[unused10]",
     function="[unused9]方法：@[unused10]",
 )
-_GRANITE4 = _rows(
+_GRANITE4 = role_rows(
     answer="<|start_of_role|>assistant<|end_of_role|>",
     assistant_tool_call="<|start_of_role|>assistant<|end_of_role|><|tool_call|>@<|end_of_text|>\n",
     other="<|start_of_role|>%<|end_of_role|>@<|end_of_text|>\n",
@@ -118,7 +118,7 @@ _GRANITE4 = _rows(
 _EXAONE = {"system": "[|system|]~[|endofturn|]\n", "user": "[|user|]~\n", "assistant": "[|assistant|]~[|endofturn|]\n"}
 
 BUILTIN: Mapping[str, str] = {
-    "chatml": _rows(answer="<|im_start|>assistant\n", other="<|im_start|>%\n@<|im_end|>\n"),
+    "chatml": role_rows(answer="<|im_start|>assistant\n", other="<|im_start|>%\n@<|im_end|>\n"),
     "llama2": _llama2("content ~ '\\n'"),
     "llama2-sys": _llama2(_SYS),
     "llama2-sys-bos": _llama2(_SYS, begin="<s>[INST] "),
@@ -126,38 +126,38 @@ BUILTIN: Mapping[str, str] = {
     "mistral-v1": _mistral(" ", " "),
     "mistral-v3": _mistral("", " ", "message.content | trim"),
     "mistral-v3-tekken": _mistral("", ""),
-    "mistral-v7": _rows(system="[SYSTEM_PROMPT] @[/SYSTEM_PROMPT]", user="[INST] @[/INST]", other=" @</s>"),
-    "mistral-v7-tekken": _rows(system="[SYSTEM_PROMPT]@[/SYSTEM_PROMPT]", user="[INST]@[/INST]", other="@</s>"),
-    "phi3": _rows(answer="<|assistant|>\n", other="<|%|>\n@<|end|>\n"),
-    "phi4": _rows(answer="<|im_start|>assistant<|im_sep|>", other="<|im_start|>%<|im_sep|>@<|im_end|>"),
-    "falcon3": _rows(answer="<|assistant|>\n", other="<|%|>\n@\n"),
-    "zephyr": _rows(answer="<|assistant|>\n", other="<|%|>\n@<|endoftext|>\n"),
+    "mistral-v7": role_rows(system="[SYSTEM_PROMPT] @[/SYSTEM_PROMPT]", user="[INST] @[/INST]", other=" @</s>"),
+    "mistral-v7-tekken": role_rows(system="[SYSTEM_PROMPT]@[/SYSTEM_PROMPT]", user="[INST]@[/INST]", other="@</s>"),
+    "phi3": role_rows(answer="<|assistant|>\n", other="<|%|>\n@<|end|>\n"),
+    "phi4": role_rows(answer="<|im_start|>assistant<|im_sep|>", other="<|im_start|>%<|im_sep|>@<|im_end|>"),
+    "falcon3": role_rows(answer="<|assistant|>\n", other="<|%|>\n@\n"),
+    "zephyr": role_rows(answer="<|assistant|>\n", other="<|%|>\n@<|endoftext|>\n"),
     "monarch": _MONARCH,
     "gemma": _GEMMA,
     "orion": _ORION,
     "openchat": _OPENCHAT,
-    "vicuna": _rows(answer="ASSISTANT:", system="@\n\n", user="USER: @\n", assistant="ASSISTANT: @</s>\n"),
-    "vicuna-orca": _rows(answer="ASSISTANT:", system="SYSTEM: @\n", user="USER: @\n", assistant="ASSISTANT: @</s>\n"),
-    "deepseek": _rows(answer="### Response:\n", system="@", user="### Instruction:\n@\n", assistant="### Response:\n@\n<|EOT|>\n"),
-    "deepseek2": _rows(answer="Assistant:", system="@\n\n", user="User: @\n\n", assistant="Assistant: @<｜end▁of▁sentence｜>"),
-    "deepseek3": _rows(answer="<｜Assistant｜>", system="@\n\n", user="<｜User｜>@", assistant="<｜Assistant｜>@<｜end▁of▁sentence｜>"),
-    "deepseek-ocr": _rows(other="@"),
-    "command-r": _rows(
+    "vicuna": role_rows(answer="ASSISTANT:", system="@\n\n", user="USER: @\n", assistant="ASSISTANT: @</s>\n"),
+    "vicuna-orca": role_rows(answer="ASSISTANT:", system="SYSTEM: @\n", user="USER: @\n", assistant="ASSISTANT: @</s>\n"),
+    "deepseek": role_rows(answer="### Response:\n", system="@", user="### Instruction:\n@\n", assistant="### Response:\n@\n<|EOT|>\n"),
+    "deepseek2": role_rows(answer="Assistant:", system="@\n\n", user="User: @\n\n", assistant="Assistant: @<｜end▁of▁sentence｜>"),
+    "deepseek3": role_rows(answer="<｜Assistant｜>", system="@\n\n", user="<｜User｜>@", assistant="<｜Assistant｜>@<｜end▁of▁sentence｜>"),
+    "deepseek-ocr": role_rows(other="@"),
+    "command-r": role_rows(
         answer="<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
         system="<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>~<|END_OF_TURN_TOKEN|>",
         user="<|START_OF_TURN_TOKEN|><|USER_TOKEN|>~<|END_OF_TURN_TOKEN|>",
         assistant="<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>~<|END_OF_TURN_TOKEN|>",
     ),
-    "llama3": _rows(answer="<|start_header_id|>assistant<|end_header_id|>\n\n", other="<|start_header_id|>%<|end_header_id|>\n\n~<|eot_id|>"),
-    "chatglm3": _rows("[gMASK]sop", "<|assistant|>", other="<|%|>\n @"),
-    "chatglm4": _rows("[gMASK]<sop>", "<|assistant|>\n", other="<|%|>\n@"),
-    "glmedge": _rows(answer="<|assistant|>", other="<|%|>\n@"),
-    "minicpm": _rows(user="<用户>~<AI>", other="~"),
-    "exaone3": _rows(answer="[|assistant|]", **_EXAONE),
-    "exaone4": _rows(answer="[|assistant|]", **_EXAONE, tool="[|tool|]~[|endofturn|]\n"),
-    "exaone-moe": _rows(answer="<|assistant|>\n", **{role: f"<|{role}|>\n~<|endofturn|>\n" for role in ("system", "user", "assistant", "tool")}),
+    "llama3": role_rows(answer="<|start_header_id|>assistant<|end_header_id|>\n\n", other="<|start_header_id|>%<|end_header_id|>\n\n~<|eot_id|>"),
+    "chatglm3": role_rows("[gMASK]sop", "<|assistant|>", other="<|%|>\n @"),
+    "chatglm4": role_rows("[gMASK]<sop>", "<|assistant|>\n", other="<|%|>\n@"),
+    "glmedge": role_rows(answer="<|assistant|>", other="<|%|>\n@"),
+    "minicpm": role_rows(user="<用户>~<AI>", other="~"),
+    "exaone3": role_rows(answer="[|assistant|]", **_EXAONE),
+    "exaone4": role_rows(answer="[|assistant|]", **_EXAONE, tool="[|tool|]~[|endofturn|]\n"),
+    "exaone-moe": role_rows(answer="<|assistant|>\n", **{role: f"<|{role}|>\n~<|endofturn|>\n" for role in ("system", "user", "assistant", "tool")}),
     "rwkv-world": _RWKV,
-    "granite": _rows(
+    "granite": role_rows(
         answer="<|start_of_role|>assistant<|end_of_role|>",
         assistant_tool_call="<|start_of_role|>%<|end_of_role|><|tool_call|>@<|end_of_text|>\n",
         other="<|start_of_role|>%<|end_of_role|>@<|end_of_text|>\n",
@@ -165,20 +165,20 @@ BUILTIN: Mapping[str, str] = {
     "granite-4.0": _GRANITE4,
     "granite-4.1": _GRANITE4,
     "gigachat": _GIGACHAT,
-    "megrez": _rows(answer="<|role_start|>assistant<|role_end|>", other="<|role_start|>%<|role_end|>@<|turn_end|>"),
-    "yandex": _rows(answer=" Ассистент:[SEP]", user=" Пользователь: @\n\n", assistant=" Ассистент: @\n\n"),
+    "megrez": role_rows(answer="<|role_start|>assistant<|role_end|>", other="<|role_start|>%<|role_end|>@<|turn_end|>"),
+    "yandex": role_rows(answer=" Ассистент:[SEP]", user=" Пользователь: @\n\n", assistant=" Ассистент: @\n\n"),
     "bailing": _bailing("", "", "<role>ASSISTANT</role>"),
     "bailing-think": _bailing("", "", "<role>ASSISTANT</role><think>"),
     "bailing2": _bailing(
         "{% if messages[0].role != 'system' %}{{ '<role>SYSTEM</role>detailed thinking off<|role_end|>' }}{% endif %}", "<|role_end|>", "<role>ASSISTANT</role>"
     ),
-    "llama4": _rows(answer="<|header_start|>assistant<|header_end|>\n\n", other="<|header_start|>%<|header_end|>\n\n~<|eot|>"),
-    "smolvlm": _rows("<|im_start|>", "Assistant:", system="@\n\n", user="User: @<end_of_utterance>\n", other="Assistant: @<end_of_utterance>\n"),
-    "hunyuan-moe": _rows(system="<|startoftext|>@<|extra_4|>", assistant="@<|eos|>", other="<|startoftext|>@<|extra_0|>"),
-    "gpt-oss": _rows(answer="<|start|>assistant", assistant="<|start|>%<|message|>@<|return|>", other="<|start|>%<|message|>@<|end|>"),
+    "llama4": role_rows(answer="<|header_start|>assistant<|header_end|>\n\n", other="<|header_start|>%<|header_end|>\n\n~<|eot|>"),
+    "smolvlm": role_rows("<|im_start|>", "Assistant:", system="@\n\n", user="User: @<end_of_utterance>\n", other="Assistant: @<end_of_utterance>\n"),
+    "hunyuan-moe": role_rows(system="<|startoftext|>@<|extra_4|>", assistant="@<|eos|>", other="<|startoftext|>@<|extra_0|>"),
+    "gpt-oss": role_rows(answer="<|start|>assistant", assistant="<|start|>%<|message|>@<|return|>", other="<|start|>%<|message|>@<|end|>"),
     "hunyuan-dense": _HUNYUAN_DENSE,
     "hunyuan-vl": _HUNYUAN_VL,
-    "kimi-k2": _rows(
+    "kimi-k2": role_rows(
         answer="<|im_assistant|>assistant<|im_middle|>",
         system="<|im_system|>system<|im_middle|>@<|im_end|>",
         user="<|im_user|>user<|im_middle|>@<|im_end|>",
@@ -186,10 +186,10 @@ BUILTIN: Mapping[str, str] = {
         tool="<|im_system|>tool<|im_middle|>@<|im_end|>",
         other="@<|im_end|>",
     ),
-    "seed_oss": _rows(answer="<seed:bos>assistant\n", assistant="<seed:bos>%\n~<seed:eos>", other="<seed:bos>%\n@<seed:eos>"),
-    "grok-2": _rows(answer="Assistant:", system="System: ~<|separator|>\n\n", user="Human: ~<|separator|>\n\n", assistant="Assistant: @<|separator|>\n\n"),
+    "seed_oss": role_rows(answer="<seed:bos>assistant\n", assistant="<seed:bos>%\n~<seed:eos>", other="<seed:bos>%\n@<seed:eos>"),
+    "grok-2": role_rows(answer="Assistant:", system="System: ~<|separator|>\n\n", user="Human: ~<|separator|>\n\n", assistant="Assistant: @<|separator|>\n\n"),
     "pangu-embedded": _PANGU,
-    "solar-open": _rows(answer="<|begin|>assistant", other="<|begin|>%<|content|>@<|end|>"),
+    "solar-open": role_rows(answer="<|begin|>assistant", other="<|begin|>%<|content|>@<|end|>"),
 }
 
 
