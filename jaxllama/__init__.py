@@ -40,7 +40,7 @@ from .kept import Kept
 from .loading import load
 from .models import Config, ContextFull, DecodeState, forward, init_state, load_params, read_config
 from .pieces import Piece, Result
-from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, to_blocks
+from .quant import QTensor, dequantize, from_blocks, qmatmul, qtake, quantize, quantize_file, register_format, to_blocks
 from .score import Score
 from .text import Tokenizer
 
@@ -90,6 +90,7 @@ __all__ = [
     "quantize_file",
     "read_config",
     "read_importance",
+    "register_format",
     "rollback",
     "sample",
     "save_state",

@@ -296,6 +296,8 @@ class Model:
 
     def follow(self, grammar: Grammar) -> TokenGrammar:
         """A grammar over this model's tokens, for looking at: `start`, `mask(place)`, `advance(place, token)` are functions of values."""
+        if not isinstance(grammar, Grammar):
+            raise TypeError(f"expected a Grammar, found {grammar!r}")
         return TokenGrammar(grammar, self.grammars.trie)
 
     def compile(self, *, slots: int = 1, prompt: int | None = None, **options: Any) -> None:
@@ -380,7 +382,7 @@ class Model:
         if len(each) != len(prompts):
             raise ValueError(f"grammar has {len(each)} values, expected one or {len(prompts)}")
         wanted = [self.grammar(grammar=g, **constraints) for g in each]
-        starts = [b"" if one is None else one.encode() if isinstance(one, str) else one for one in begun or [None] * len(prompts)]
+        starts = _begun(begun, len(prompts))
         running = self.grammars.start(wanted, starts) if any(g is not None for g in wanted) else None
         with self.programs.turn():  # of two that ask at the same time, one gets it
             before = None if kept is None else kept.take()
@@ -435,6 +437,14 @@ def _count_of(name: str, number: Any) -> int:
     if not is_whole(number) or number < 0:
         raise ValueError(f"{name} must be a whole number of at least 0, not {number!r}")
     return int(number)
+
+
+def _begun(given: Any, count: int) -> list[bytes]:
+    """For each prompt the beginning of its text."""
+    each = [b""] * count if given is None else given
+    if not isinstance(each, (list, tuple)) or len(each) != count or not all(isinstance(one, (str, bytes)) for one in each):
+        raise TypeError(f"begun: expected the part of the text that the prompt ends with (for a batch, of each prompt), found {given!r}")
+    return [one.encode() if isinstance(one, str) else one for one in each]
 
 
 def _shown(ids: Any) -> frozenset[int]:

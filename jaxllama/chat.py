@@ -80,6 +80,8 @@ class Chat:
         Raises:
             ValueError: the template is neither.
         """
+        if not isinstance(template, str | None):
+            raise TypeError(f"chat_template: expected Jinja or the name of a built-in template, found {template!r}")
         self._tokenizer, self._metadata, self._source = tokenizer, metadata, None if template is None else template_of(template)
         self._templates: dict[bool, ChatTemplate] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -30,6 +31,10 @@ def find_model(path_or_repo: str | Path | None, **access: Any) -> Path:
     """
     if path_or_repo is None:
         return embedded_model()
+    if not isinstance(path_or_repo, (str, os.PathLike)):
+        raise TypeError(f"expected the path of a GGUF file, or user/name of a hub repository, found {path_or_repo!r}")
+    if str(path_or_repo) == "":
+        raise FileNotFoundError("the name of the model is empty; None means the one in the package")
     path = Path(path_or_repo)
     if path.exists():
         return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +58,10 @@ def load(
         raise ValueError(f"n_ctx must be a whole number of tokens, or 0 for the model's training context, not {n_ctx!r}")
     if not is_whole(n_batch) or n_batch < 1:
         raise ValueError(f"n_batch must be a whole number of at least 1, not {n_batch!r}")
+    if compiling is not None and not callable(compiling):
+        raise TypeError(f"compiling: expected a function of a program's name and the seconds it took, found {compiling!r}")
+    if isinstance(overrides, str) or not isinstance(overrides, Iterable) or not all(isinstance(one, Field) for one in overrides):
+        raise TypeError(f"overrides: expected what parse_overrides makes of KEY=TYPE:VALUE, found {overrides!r}")
     kind = cache_type or ("f32" if exact else "f16")
     cache_dtype(kind)  # a mistake is told before the weights are read
     file = open_gguf(find_model(path_or_repo), overrides=overrides)

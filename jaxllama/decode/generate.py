@@ -87,6 +87,9 @@ class Session:
     tokens: list[list[int]] = field(default_factory=list)  # all that each slot has read and made; what is beyond its position is not in the cache yet
     owner: weakref.ref[Programs] | None = field(default=None, repr=False)  # of the model whose session it is
 
+    def __repr__(self) -> str:
+        return f"Session({[len(tokens) for tokens in self.tokens]} tokens, {self.state!r})"
+
     def is_of(self, programs: Programs) -> bool:
         """Whether it is of the model with these programs: another one's cache means nothing to it."""
         return self.owner is not None and self.owner() is programs

@@ -191,8 +191,8 @@ def make_sampling(
         TypeError: there is no such parameter.
         ValueError: a value is not one that the parameter can have.
     """
-    if slots < 1:
-        raise ValueError(f"slots must be at least 1, not {slots}")
+    if not isinstance(slots, (int, np.integer)) or slots < 1:
+        raise ValueError(f"slots must be a whole number of at least 1, not {slots!r}")
     refuse_unknown("sampling", parameters, [*FLOATS, *INTEGERS])
     parameters = {name: value for name, value in parameters.items() if value is not None}
 
@@ -214,6 +214,8 @@ def make_sampling(
             raise ValueError(f"{name} must be at least {least}{'' if most is None else f' and at most {most}'}, not {parameters[name]}")
     if (np.asarray(values["repeat_penalty"]) <= 0).any():
         raise ValueError(f"repeat_penalty must be above 0, not {parameters['repeat_penalty']}")
+    if not isinstance(logit_bias, (Mapping, Sequence)):
+        raise ValueError(f"logit_bias: expected a mapping from tokens to numbers, or one for each sequence, found {logit_bias!r}")
     given = [logit_bias] * slots if isinstance(logit_bias, Mapping) else list(logit_bias)
     if len(given) != slots:
         raise ValueError(f"logit_bias has {len(given)} mappings, expected one or {slots}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,12 @@ from .types import schema_of
 
 MOST_EXPLORED = 2000  # states that are looked at to tell how a grammar is followed
 MOST_AT_ONCE = 50  # ways to read a text; a grammar with more of them has no end of states
+
+
+def _text(what: str, given: object) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"expected {what} as a text (str), found {given!r}")
+    return given
 
 
 class Grammar:
@@ -39,7 +45,7 @@ class Grammar:
         Raises:
             GrammarError: the grammar is wrong; the text says where.
         """
-        return cls(text, read_gbnf(text, tokenize))
+        return cls(text, read_gbnf(_text("GBNF", text), tokenize))
 
     @classmethod
     def from_json_schema(cls, schema: Any, *, any_order: bool = False, ignore: Collection[str] = ()) -> Grammar:
@@ -61,12 +67,14 @@ class Grammar:
         Raises:
             RegexError: the expression is malformed, or is not what a grammar can say.
         """
-        return cls.from_gbnf(gbnf_of_regex(pattern))
+        return cls.from_gbnf(gbnf_of_regex(_text("a regular expression", pattern)))
 
     @classmethod
     def from_choices(cls, choices: Sequence[str]) -> Grammar:
         """One of some texts."""
-        return cls.from_gbnf(gbnf_of_choices(choices))
+        if isinstance(choices, str) or not isinstance(choices, Iterable):
+            raise TypeError(f"expected several texts, found {choices!r}")
+        return cls.from_gbnf(gbnf_of_choices([_text("a choice", choice) for choice in choices]))
 
     @cached_property
     def matcher(self) -> Matcher:
@@ -112,8 +120,8 @@ class Grammar:
 
     def refused_at(self, text: str) -> int | None:
         """How many characters are allowed before one is refused (all of them where the text is only unfinished); None where the text is accepted."""
-        return first_error(self.matcher, text)
+        return first_error(self.matcher, _text("what is followed", text))
 
     def place(self, text: str) -> Place:
         """Where a text leads; empty where it is refused."""
-        return self.matcher.advance(self.matcher.start, text)
+        return self.matcher.advance(self.matcher.start, _text("what is followed", text))

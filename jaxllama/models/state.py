@@ -55,6 +55,12 @@ class DecodeState:
         """S, positions that the caches have room for."""
         return self.keys.shape[3]
 
+    def __repr__(self) -> str:
+        if not isinstance(self.keys, jax.Array) or isinstance(self.positions, jax.core.Tracer):
+            return f"DecodeState(n_ctx={self.n_ctx})"
+        size = (self.keys.nbytes + self.values.nbytes) / 1e6
+        return f"DecodeState(positions={self.positions.tolist()}, n_ctx={self.n_ctx}, {self.keys.dtype} caches of {size:.1f} MB)"
+
     def fits(self, length: int) -> jax.Array:
         """bool[B], whether each slot's caches have room for `length` more positions, padding included."""
         return (self.positions >= 0) & (self.positions <= self.capacity - length)

@@ -8,6 +8,7 @@ from .memory import Memory
 from .qtensor import QTensor, from_blocks, to_blocks
 from .quantize import quantize
 from .quantize_file import plan_file, quantize_file, write_plan
+from .register import register_format
 from .stack import LayerStack, stack_layers, stack_matmul
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "qtake",
     "quantize",
     "quantize_file",
+    "register_format",
     "stack_layers",
     "stack_matmul",
     "to_blocks",

@@ -71,6 +71,7 @@ class BlockFormat:
         quantize: (numbers f32[weights, N], their importance f32[weights, N] or None, mean square f32[N] of the row that a block lies in) -> blocks
             uint8[bytes, N]; None for a dense format.
         largest: the largest magnitude that a block holds, whatever the other numbers in it.
+        numbers: device parts -> f32[..., B, weights, 16], for a format without groups that is not dense (`register_format`).
     """
 
     name: str
@@ -81,6 +82,7 @@ class BlockFormat:
     quantize: Quantizer | None = None
     values: Callable[[Mapping[str, Array]], Array] | None = None
     largest: float = F16_MAX
+    numbers: Callable[[Mapping[str, Array]], Array] | None = None
 
     def __post_init__(self) -> None:
         total = sum(part.nbytes for part in self.parts)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from .block import Array, BlockFormat, Group
-from .qtensor import QTensor
+from .qtensor import QTensor, check_tensor
 
 
 def group_values(group: Group) -> Array:
@@ -21,10 +21,17 @@ def group_values(group: Group) -> Array:
     return values if group.minimum is None else values - group.minimum[..., None, :]
 
 
+def values_of_groups(format_: BlockFormat, parts: Mapping[str, Array]) -> list[Array]:
+    """The numbers of each group; a format without groups has one of all its weights."""
+    if format_.numbers is not None:
+        return [format_.numbers(parts)[..., None, :, :]]
+    assert format_.groups is not None
+    return [group_values(group) for group in format_.groups(parts)]
+
+
 def block_values(format_: BlockFormat, parts: Mapping[str, Array]) -> Array:
     """All numbers in the order of the weights, f32[..., columns, 16], from parts of shape [..., B, (count,) 16]."""
-    assert format_.groups is not None
-    values = jnp.stack([group_values(group) for group in format_.groups(parts)], axis=-4)  # [..., B, g, r, k, n]
+    values = jnp.stack(values_of_groups(format_, parts), axis=-4)  # [..., B, g, r, k, n]
     left, right = format_.order.split(" -> ")
     pattern = f"... b {right} n -> ... (b {left.strip('()')}) n"
     return rearrange(values, pattern, **format_.sizes)
@@ -35,7 +42,7 @@ def dequantize(tensor: QTensor, dtype: jnp.dtype = jnp.float32) -> Array:
 
     For inspection and tests: a model never holds its weights like this.
     """
-    tensor.check()
+    check_tensor(tensor)
     if (numbers := tensor.block_format.values) is not None:
         return numbers(tensor.named_parts()).astype(dtype)
     values = _all_values(tensor)  # [stack, tiles, columns, 16]
@@ -47,7 +54,7 @@ def _all_values(tensor: QTensor) -> Array:
     return block_values(tensor.block_format, tensor.named_parts())
 
 
-def qtake(tensor: QTensor, ids: Array, index: int = 0) -> Array:
+def qtake(tensor: QTensor, ids: Array | int, index: int = 0) -> Array:
     """Rows of a matrix as numbers: f32[..., columns] for ids int32[...]. Only the rows that are asked for are unpacked.
 
     Ids outside the matrix are clamped to it.
@@ -57,8 +64,11 @@ def qtake(tensor: QTensor, ids: Array, index: int = 0) -> Array:
         TypeError: ids are no integers.
         IndexError: there is no matrix `index`.
     """
-    tensor.check()
+    check_tensor(tensor)
     tensor.check_index(index)
+    if ids is None or isinstance(ids, (str, bytes)):
+        raise TypeError(f"ids of rows must be integers, not {ids!r}")
+    ids = jnp.asarray(ids)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise TypeError(f"ids of rows must be integers, not {ids.dtype}")
     ids = jnp.clip(ids.astype(jnp.int32), 0, tensor.shape[1] - 1)

@@ -25,13 +25,13 @@ from jaxllama.kernels.processor import has_bf16_products, has_matrix_units
 
 from .block import LANES, Array
 from .blocks import FORMATS
-from .dequantize import group_values
+from .dequantize import values_of_groups
 from .integer_rows import integer_rows
 from .kernels import cpu, pallas
 from .kernels.dense import DENSE_FORMATS
 from .kernels.formats import KERNEL_FORMATS
 from .order import grouped, tied
-from .qtensor import QTensor
+from .qtensor import QTensor, check_tensor
 from .transposed import transposed_product
 
 FEW_ROWS = 8  # beyond this, unpacking once costs less than unpacking for every row
@@ -53,10 +53,9 @@ def unpacked(dtype: jnp.dtype) -> Formulation:
 
         def piece(parts: dict[str, Array]) -> Array:
             """f32[M, tiles * 16] for some tiles."""
-            assert format_.groups is not None
             total = None
-            for g, group in enumerate(format_.groups(parts)):
-                matrix = rearrange(group_values(group).astype(dtype), "t b r k n -> (b r k) (t n)")
+            for g, values in enumerate(values_of_groups(format_, parts)):
+                matrix = rearrange(values.astype(dtype), "t b r k n -> (b r k) (t n)")
                 term = lax.dot(inputs[g], lax.optimization_barrier(matrix), precision=precision, preferred_element_type=jnp.float32)
                 total = term if total is None else total + term
             assert total is not None
@@ -116,7 +115,7 @@ def _table() -> tuple[Rule, ...]:
         Rule(unpacked(jnp.dtype(jnp.float32)), exact=True),
         *kernels,
         Rule(pallas.pallas_rows, platforms=("gpu",), max_rows=pallas.MAX_ROWS, formats=tuple(KERNEL_FORMATS), usable=pallas.available),
-        Rule(integer_rows, max_rows=FEW_ROWS),
+        Rule(integer_rows, max_rows=FEW_ROWS, usable=lambda name: FORMATS[name].groups is not None),
         Rule(unpacked(_fast_dtype())),
     )
 
@@ -170,8 +169,10 @@ def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = 
         ValueError: x does not have as many columns as the weight, or the weight's parts do not fit its format and shape.
         IndexError: there is no matrix `index`.
     """
-    weight.check()
+    check_tensor(weight)
     weight.check_index(index)
+    if not hasattr(x, "ndim"):
+        raise TypeError(f"x must be an array of numbers, not {type(x).__name__}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[2] or not jnp.isrealobj(x):
         raise ValueError(f"x is {x.dtype}{list(x.shape)}, expected real numbers [..., {weight.shape[2]}]: as many columns as the weight")
     if x.size == 0:

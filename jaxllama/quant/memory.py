@@ -133,7 +133,8 @@ class PackedFile(Memory):
             form, dtype = layout.device_shape(format_, part, *shape), layout.host_dtype(part)
             places.append((self.end, form, dtype))
             self.end += -(-int(np.prod(form)) * dtype.itemsize // _PAGE) * _PAGE
-        self._digest.update(f"{format_.name} {shape} {self.end}\n".encode())
+        own = "" if format_.numbers is None else f" {format_.parts}"  # a format of the user's own may be another one tomorrow
+        self._digest.update(f"{format_.name} {shape} {self.end}{own}\n".encode())
         if self.complete:
             if self.end > self._size:
                 raise Stale(f"{self.path} is shorter than the model")

@@ -88,14 +88,26 @@ class QTensor:
         return f"QTensor({self.format}, {stack} x [{rows}, {columns}], {self.nbytes / 1e6:.1f} MB, {self.bits_per_weight:.2f} bits a weight)"
 
 
+def check_tensor(given: object) -> None:
+    """Refuse what is no sound `QTensor`.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: see `QTensor.check`.
+    """
+    if not isinstance(given, QTensor):
+        raise TypeError(f"expected a QTensor, which from_blocks makes, found {type(given).__name__}")
+    given.check()
+
+
 def from_blocks(
     blocks: np.ndarray | Iterable[np.ndarray], format: str, *, stack: int | None = None, byte_order: str = "<", memory: Memory | None = None
 ) -> QTensor:
     """Put blocks, as a file has them, on the default device. Not a bit is lost.
 
     Args:
-        blocks: uint8[stack, rows, row bytes], or uint8[rows, row bytes] for one matrix; or, with `stack`, an iterable of that many
-            uint8[rows, row bytes], which are packed one after the other so that no more than one of them needs to be in memory.
+        blocks: uint8[stack, rows, row bytes], or uint8[rows, row bytes] for one matrix, or uint8[row bytes] for one row; or, with `stack`, an iterable of that
+            many uint8[rows, row bytes], which are packed one after the other so that no more than one of them needs to be in memory.
         format: a name in `FORMATS`.
         byte_order: of the file the bytes come from.
         memory: where the weights come to lie on the host; memory of this process by default.
@@ -105,8 +117,10 @@ def from_blocks(
     """
     format_ = format_named(format)
     if isinstance(blocks, np.ndarray):
-        blocks = blocks[None] if blocks.ndim == 2 else blocks
+        blocks = blocks[(None,) * max(0, 3 - blocks.ndim)]  # a row is a matrix of one row
         stack = blocks.shape[0]
+    if not isinstance(blocks, Iterable):
+        raise TypeError(f"expected the bytes of blocks, as quantize makes them, found {type(blocks).__name__}")
     if stack is None:
         raise ValueError("from_blocks needs `stack`, the number of matrices, when the blocks come one after the other")
     rest = iter(blocks)
@@ -120,10 +134,10 @@ def from_blocks(
         raise ValueError(f"rows of {row_bytes} bytes are not a whole number of {format} blocks of {format_.type.bytes} bytes")
     shape = (stack, rows, row_bytes // format_.type.bytes * format_.type.weights)
     arrays = (memory or Memory()).fill(format_, shape, chain([first], rest), byte_order)
-    return QTensor(tuple(jax.device_put(array) for array in arrays), format, shape)
+    return QTensor(tuple(jax.device_put(array) for array in arrays), format_.name, shape)
 
 
 def to_blocks(tensor: QTensor) -> np.ndarray:
     """The file's bytes: uint8[stack, rows, row bytes], little endian."""
-    tensor.check()
+    check_tensor(tensor)
     return layout.unpack([np.asarray(part) for part in tensor.parts], tensor.block_format, tensor.shape[1])

@@ -58,10 +58,12 @@ def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None =
         if not np.isfinite(importance).all() or (importance < 0).any():
             raise ValueError("importance must be finite and not negative")
     if format_.dense:
-        if format not in FLOATS:
-            raise ValueError(f"{format} is an integer type: quantize does not round to it")
+        if format_.name not in FLOATS:
+            raise ValueError(f"{format_.name} is an integer type: quantize does not round to it")
         _check(x, format_)
-        return np.ascontiguousarray(x.astype(FLOATS[format])).view(np.uint8)
+        return np.ascontiguousarray(x.astype(FLOATS[format_.name])).view(np.uint8)
+    if format_.quantize is None:
+        raise ValueError(f"{format_.name} was registered without a quantizer: it can only be read")
     if not x.size:
         return np.empty((*x.shape[:-1], x.shape[-1] // format_.type.weights * format_.type.bytes), np.uint8)
     if importance is not None:

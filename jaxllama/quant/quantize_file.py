@@ -345,6 +345,8 @@ def quantize_file(
     file = open_gguf(source)
     path = "" if importance is None or isinstance(importance, ImportanceMatrix) else str(importance)
     matrix = importance if importance is None or isinstance(importance, ImportanceMatrix) else read_importance(importance)
+    if not isinstance(file_type, str):
+        raise TypeError(f"file_type: expected a name such as Q4_K_M, found {file_type!r}")
     kind = file_type if file_type == "COPY" else known_file_type(file_type)
     plan = plan_file(file, kind, options.pop("choices", None) or Choices(pure=pure), importance=matrix, importance_path=path, **options)
     plan.check_importance(file.path, kind)

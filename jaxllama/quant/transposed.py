@@ -7,7 +7,7 @@ from einops import rearrange
 from jax import lax
 
 from .block import LANES, Array, BlockFormat
-from .dequantize import group_values
+from .dequantize import values_of_groups
 from .qtensor import QTensor
 
 
@@ -39,10 +39,9 @@ def transposed_product(y: Array, weight: QTensor, index: Array | int, *, dtype: 
 
 def _piece(rows: Array, parts: dict[str, Array], format_: BlockFormat, precision: lax.Precision | None) -> Array:
     """rows [M, tiles * 16] -> f32[M, columns] for the parts of some tiles."""
-    assert format_.groups is not None
     found = []
-    for group in format_.groups(parts):
-        values = group_values(group).astype(rows.dtype)  # [T, B, R, K, 16]
+    for group in values_of_groups(format_, parts):
+        values = group.astype(rows.dtype)  # [T, B, R, K, 16]
         shape = values.shape[1:4]
         matrix = lax.optimization_barrier(rearrange(values, "t b r k n -> (t n) (b r k)"))
         found.append(lax.dot(rows, matrix, precision=precision, preferred_element_type=jnp.float32).reshape(rows.shape[0], *shape))

@@ -102,6 +102,7 @@ class Tokenizer:
             add_special: put bos before it and eos after it where the file asks for them.
             parse_special: take the texts of control tokens for the tokens. Leave it off for text from users: `<|im_end|>` is then ten characters.
         """
+        _check_text(text)
         ids = self._ids(self._partition[parse_special](text.encode("utf-8", "replace").decode()))
         v = self.vocabulary
         if not add_special:
@@ -115,6 +116,7 @@ class Tokenizer:
 
         The file's bos is put before it, unless the template has written it already.
         """
+        _check_text(prompt)
         v, fragments = self.vocabulary, []
         for fragment in self._partition[True](prompt.encode("utf-8", "replace").decode()):
             fragments += [fragment] if isinstance(fragment, int) else self._brought(unmark(fragment))
@@ -139,6 +141,8 @@ class Tokenizer:
             remove_special: drop a leading bos and a trailing eos even when `unparse_special` would write them.
             unparse_special: write control tokens as their text instead of leaving them out.
         """
+        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+            raise TypeError(f"expected token ids, found {ids!r}")
         ids = list(ids)
         if remove_special and ids and ids[0] == self.bos:
             ids = ids[1:]
@@ -156,6 +160,8 @@ class Tokenizer:
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes of one token; control tokens are empty unless `special`."""
+        if not hasattr(token, "__index__"):
+            raise TypeError(f"expected the id of a token, found {token!r}")
         if not 0 <= token < len(self):
             raise IndexError(f"token {token} is outside the vocabulary of {len(self)}")
         if token in self._hidden and not special:
@@ -176,3 +182,9 @@ class Tokenizer:
     def stream(self, *, special: bool = False, shown: Container[int] = ()) -> StreamDecoder:
         """A decoder for tokens that come one by one, as the continuation of a text; with the control tokens in `shown`, or all if `special`."""
         return StreamDecoder(lambda token: self.piece(token, special=special or token in shown))
+
+
+def _check_text(given: object) -> None:
+    if not isinstance(given, str):
+        hint = "; decode it first: str(text, 'utf-8')" if isinstance(given, (bytes, bytearray)) else ""
+        raise TypeError(f"expected a text (str), found {given!r}{hint}")

@@ -11,6 +11,8 @@ _TYPES = {"int": ValueType.INT64, "float": ValueType.FLOAT64, "bool": ValueType.
 
 def parse_overrides(text: str) -> list[Field]:
     """Fields from llama.cpp's notation; TYPE is int, float, bool or str. A comma inside a str value is written `\\,`."""
+    if not isinstance(text, str):
+        raise TypeError(f"expected KEY=TYPE:VALUE as a text, found {text!r}")
     found = []
     for part in text.replace("\\,", "\0").split(","):
         part = part.replace("\0", ",")

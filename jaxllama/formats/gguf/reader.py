@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,11 @@ def open_gguf(path: str | Path, *, overrides: Sequence[Field] = (), header_only:
         GGUFError: the file is not a sound GGUF file; the message says where and why.
         OSError: the file cannot be opened.
     """
+    if not isinstance(path, (str, PathLike)) or str(path) == "":
+        raise TypeError(f"expected the path of a GGUF file, found {path!r}")
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise GGUFError(path, "the file", expected="a file that is stored somewhere", found="a folder" if path.is_dir() else "a device or a pipe")
     first = _open_shard(path, 0, header_only)
     shards, absent = [first], []
     count = _split_value(first, "split.count", 1)

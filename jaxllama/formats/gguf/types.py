@@ -101,3 +101,16 @@ _TABLE = (
 )
 TENSOR_TYPES: dict[int, TensorType] = {row[0]: TensorType(*row) for row in _TABLE}
 TENSOR_TYPE_NAMES: dict[str, TensorType] = {t.name: t for t in TENSOR_TYPES.values()}
+
+
+def add_tensor_type(kind: TensorType) -> None:
+    """Make a type of one's own known in this process.
+
+    Raises:
+        ValueError: its number or its name is taken, or the number is none that a file can hold.
+    """
+    if not 0 <= kind.id < 2**31:
+        raise ValueError(f"the number of a tensor type is from 0 to {2**31 - 1}, not {kind.id}")
+    if kind.id in TENSOR_TYPES or kind.name in TENSOR_TYPE_NAMES:
+        raise ValueError(f"tensor type {kind.id} '{kind.name}': GGUF's {TENSOR_TYPES.get(kind.id) or TENSOR_TYPE_NAMES[kind.name]} has its number or its name")
+    TENSOR_TYPES[kind.id] = TENSOR_TYPE_NAMES[kind.name] = kind

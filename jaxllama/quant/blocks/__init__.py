@@ -17,11 +17,12 @@ FORMATS = {
 
 
 def format_named(name: str) -> BlockFormat:
-    """The format of a name.
+    """The format of a name, in capitals or not.
 
     Raises:
         ValueError: there is none.
     """
-    if name not in FORMATS:
-        raise ValueError(f"there is no block format '{name}'; there are {', '.join(FORMATS)}")
-    return FORMATS[name]
+    found = FORMATS.get(name.upper()) if isinstance(name, str) else None
+    if found is None:
+        raise ValueError(f"there is no block format {name!r}; there are {', '.join(FORMATS)}")
+    return found
