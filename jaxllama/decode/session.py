@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import jax
@@ -72,7 +72,7 @@ def save_state(path: str | Path | BinaryIO, state: DecodeState) -> None:
     """
     used = int(state.positions.max())
     dtype = next(name for name, d in CACHE_TYPES.items() if state.keys.dtype == d)
-    arrays = {name: np.asarray(getattr(state, name)[:, :, :, :used]) for name in ("keys", "values")}
+    arrays: dict[str, Any] = {name: np.asarray(getattr(state, name)[:, :, :, :used]) for name in ("keys", "values")}
     arrays = {name: a.view(np.uint16) if a.dtype.itemsize == 2 else a for name, a in arrays.items()}  # .npz has no bf16
     arrays |= {"version": _VERSION, "n_ctx": state.n_ctx, "capacity": state.keys.shape[3], "dtype": dtype, "positions": np.asarray(state.positions)}
     if not isinstance(path, (str, Path)):

@@ -7,6 +7,7 @@ import math
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jaxllama.environment import available_memory
 from jaxllama.layers.attention import BLOCK
@@ -56,7 +57,7 @@ class DecodeState:
         return self.keys.shape[3]
 
     def __repr__(self) -> str:
-        if not isinstance(self.keys, jax.Array) or isinstance(self.positions, jax.core.Tracer):
+        if not isinstance(self.keys, jax.Array) or isinstance(self.positions, Tracer):
             return f"DecodeState(n_ctx={self.n_ctx})"
         size = (self.keys.nbytes + self.values.nbytes) / 1e6
         return f"DecodeState(positions={self.positions.tolist()}, n_ctx={self.n_ctx}, {self.keys.dtype} caches of {size:.1f} MB)"
