@@ -160,10 +160,16 @@ class Llama(Reading):
             tell_once("local_dir_use_symlinks", "it has no effect: the hub's client decides")
         return cls(fetch(repo_id, filename, additional_files, local_dir, cache_dir), **kwargs)
 
+    _is_recurrent = _is_hybrid = False  # these two and `_ctx` are what llama-cpp-python's own tests look at
+
     @property
     def ctx(self) -> object:
         """Something that is not None, as scripts test."""
         return self.kept
+
+    @property
+    def _ctx(self) -> Llama:
+        return self
 
     @property
     def metadata(self) -> dict[str, str]:
