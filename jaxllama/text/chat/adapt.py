@@ -96,7 +96,7 @@ def _results_of_users(messages: list[Message]) -> list[Message]:
             found[-1]["content"] += "\n" + (message["content"] or "")
         else:
             found.append(message)
-        joining = result or (joining and message["role"] == "user")
+        joining = result
     return found
 
 
