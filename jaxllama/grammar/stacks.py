@@ -129,9 +129,8 @@ class Stacks:
 
     def expanded(self, stack: int) -> tuple[int, ...]:
         """The stacks with a byte, a token or the last mark on top that this one stands for."""
-        found = self._expanded.get(stack)
-        if found is not None:
-            return found
+        if (known := self._expanded.get(stack)) is not None:
+            return known
         waiting, seen, tops = [stack], set(), []
         while waiting:
             number = self.unfolded(waiting.pop())

@@ -107,6 +107,13 @@ def test_other_members_are_none_that_is_named(name):
         assert not accepts(other, 1)
 
 
+def test_members_whose_rules_would_have_one_name():
+    of = {"type": "object", "properties": {"a b": {"enum": [1]}, "a-b": {"enum": [2]}, "a.b": {"enum": [3]}}, "required": ["a b", "a-b", "a.b"]}
+    grammar = Grammar.from_json_schema({**of, "additionalProperties": False})
+    values = itertools.product((1, 2, 3), repeat=3)
+    assert [v for v in values if grammar.accepts(json.dumps(dict(zip(("a b", "a-b", "a.b"), v, strict=True))))] == [(1, 2, 3)]
+
+
 def test_keys_may_be_escaped_where_none_is_named():
     assert Grammar.from_json_schema({"additionalProperties": {"type": "integer"}}).accepts('{"\\n\\u0061": 1}')
 
