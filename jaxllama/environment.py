@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
 import threading
 import warnings
 from pathlib import Path
+from typing import TextIO
 
 _log = logging.getLogger(__name__)
 _VECTOR_FLAG = "--xla_cpu_prefer_vector_width"
+_CACHE_ERROR = r"Error (reading|writing) persistent compilation cache entry for '([^']*)': (.*)"  # JAX's words, one warning for each program
 
 
 def prefer_wide_vectors() -> bool:
@@ -108,6 +113,7 @@ def packed_limit() -> int:
 
 def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
     """Keep compiled programs on disk, so that a second start does not compile. Where that cannot be done, one warning says so, and everything works without.
+    A program on the disk that is damaged is removed and compiled again.
 
     Call it before the first array exists. The folder holds code that will be run: keep it where only you can write.
 
@@ -126,12 +132,55 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
     except OSError as error:
         _log.warning("compiled programs are not kept on disk: %s", error)
         return None
+    errors = _CacheErrors(path)
     try:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:  # what is in it serves all the same
-        _log.warning("compiled programs are read from %s, but new ones are not kept: %s", path, error)
-        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")  # JAX would say it for each program
+        errors.tell("writing", error)
+    _take_warnings(errors)
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return path
+
+
+class _CacheErrors:
+    """What goes wrong with the compiled programs of a folder, one line a kind."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._told = folder, set[str]()
+
+    def tell(self, kind: str, error: object) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            words = "one that is damaged is compiled again" if kind == "reading" else "new ones are not kept"
+            _log.warning("compiled programs are read from %s, but %s: %s", self._folder, words, error)
+
+    def remove(self, program: str) -> None:
+        """JAX does not say which of a program's entries it cannot read, and never writes over one."""
+        for entry in self._folder.glob(f"{glob.escape(program)}-*"):
+            with contextlib.suppress(OSError):
+                entry.unlink()
+
+
+_errors: _CacheErrors | None = None  # of the folder in use
+_shown_before = warnings.showwarning
+
+
+def _take_warnings(errors: _CacheErrors) -> None:
+    """Take JAX's warnings about entries of its cache from here on; all others go where they went."""
+    global _errors, _shown_before
+    _errors = errors
+    if warnings.showwarning is not _show:
+        _shown_before, warnings.showwarning = warnings.showwarning, _show
+    warnings.filterwarnings("always", _CACHE_ERROR)
+
+
+def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None) -> None:
+    found = re.match(_CACHE_ERROR, str(message), re.DOTALL)
+    if _errors is None or found is None:
+        _shown_before(message, category, filename, lineno, file, line)
+        return
+    if found[1] == "reading":
+        _errors.remove(found[2])
+    _errors.tell(found[1], found[3])

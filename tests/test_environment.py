@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
 
 import jax
 import pytest
+from jax._src import compilation_cache
 
 import jaxllama
+from jaxllama import environment
 from jaxllama.cli.main import main
 from jaxllama.environment import cache_folder, thread_count
 
@@ -24,6 +27,7 @@ def _settings():
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def refuse(*_, **__):
@@ -63,9 +67,9 @@ def test_a_folder_that_can_only_be_read(error, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(tempfile, "TemporaryFile", fail)
     with caplog.at_level(logging.WARNING):
         assert jaxllama.use_compilation_cache(tmp_path) == tmp_path
+        warnings.warn("Error writing persistent compilation cache entry for 'jit_step': OSError", stacklevel=1)  # JAX's words: told already
     assert len(caplog.records) == 1
     assert f"new ones are not kept: {error}" in caplog.text
-    warnings.warn("Error writing persistent compilation cache entry for 'jit_step': OSError", stacklevel=1)  # JAX's words: no error here
     assert jax.config.jax_compilation_cache_dir == str(tmp_path)
 
 
@@ -78,17 +82,42 @@ def test_a_run_goes_on_without_any_cache(monkeypatch, caplog, capsys):
     assert capsys.readouterr().out.startswith("Once upon a time")
 
 
-def test_jax_still_speaks_of_what_it_cannot_write(tmp_path, monkeypatch):
-    """The words that are silenced above are those that JAX uses, and a program runs all the same."""
-    jaxllama.use_compilation_cache(tmp_path)
-    from jax._src import compilation_cache
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(compilation_cache, "put_executable_and_time", full)
-    with pytest.warns(UserWarning, match="Error writing persistent compilation cache entry"):
+@pytest.mark.filterwarnings("default")
+def test_a_folder_that_fails_later(tmp_path, monkeypatch, caplog, recwarn):
+    """The words that are looked for are those that JAX uses: one line for all programs, which run all the same. Other warnings are shown as before."""
+    with caplog.at_level(logging.WARNING):
+        jaxllama.use_compilation_cache(tmp_path / "cache")
+        compilation_cache.reset_cache()  # it has opened the folder of all tests
         assert jax.jit(lambda x: x * 3 + 1)(2) == 7
+        shutil.rmtree(tmp_path / "cache")
+        (tmp_path / "cache").touch()
+        assert jax.jit(lambda x: x * 3 + 2)(2) == 8
+        assert jax.jit(lambda x: x * 3 + 3)(2) == 9
+    assert [record.args[1] for record in caplog.records] == ["new ones are not kept"]
+    shown = []
+    monkeypatch.setattr(environment, "_shown_before", lambda *arguments: shown.append(arguments))
+    warnings.warn("something else", stacklevel=1)
+    assert len(shown) == 1
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_damaged_program_is_compiled_again_and_kept(tmp_path, caplog):
+    def run():
+        return jax.jit(lambda x: x * 5 - 1)(2)
+
+    with caplog.at_level(logging.WARNING):
+        jaxllama.use_compilation_cache(tmp_path)
+        compilation_cache.reset_cache()
+        assert run() == 9
+        entries = {path: path.stat().st_size for path in tmp_path.glob("*-cache")}
+        assert entries
+        for path in entries:
+            path.write_bytes(path.read_bytes()[:20])
+        for _ in range(2):
+            jax.clear_caches()
+            assert run() == 9
+    assert {path: path.stat().st_size for path in entries} == entries
+    assert [record.args[1] for record in caplog.records] == ["one that is damaged is compiled again"]
 
 
 def test_threads_are_those_of_xlas_pool(monkeypatch):

@@ -104,7 +104,7 @@ class _Chain:
     def _one(self, c: Candidates, sampler: str | Custom, rest: Callable[[jax.Array], jax.Array]) -> Candidates:
         p, history = self.p, self.history
         if callable(sampler):
-            changed = sampler(jnp.full((self.slots, self.size), -jnp.inf).at[self.row, c.ids].set(c.shown), history)
+            changed = self._own(sampler, jnp.full((self.slots, self.size), -jnp.inf).at[self.row, c.ids].set(c.shown))
             return resorted(c, lambda _, ids: jnp.take_along_axis(changed, ids, axis=1))
         match sampler:
             case "penalties":
@@ -134,6 +134,16 @@ class _Chain:
                 return samplers.adaptive_p(c, p, history)
         return {"top_k": samplers.top_k, "typ_p": samplers.typical_p, "top_p": samplers.top_p, "min_p": samplers.min_p}[sampler](c, p)
 
+    def _own(self, sampler: Custom, logits: jax.Array) -> jax.Array:
+        """Logits f32[B, V] after a function of the caller's own."""
+        changed = sampler(logits, self.history)
+        shape, dtype = getattr(changed, "shape", None), getattr(changed, "dtype", type(changed).__name__)
+        if shape != logits.shape or dtype != logits.dtype:
+            found = dtype if shape is None else f"{dtype}{list(shape)}"
+            name = getattr(sampler, "__name__", repr(sampler))
+            raise TypeError(f"the sampler {name} returned {found}, expected the changed logits: float32{list(logits.shape)}, a row a slot")
+        return jnp.asarray(changed)
+
     def _lost(self) -> jax.Array:
         """f32[B, V], what DRY takes from every token."""
         tokens, lost = samplers.dry_penalties(self.history, self.p)
@@ -143,7 +153,7 @@ class _Chain:
         """All logits f32[B, V] after a sampler that needs no order."""
         given, p = self.given, self.p
         if callable(sampler):
-            return sampler(given, self.history)
+            return self._own(sampler, given)
         on, change = {
             "penalties": (samplers.penalties_on(p), lambda: samplers.penalties(given, self.history.counts, p)),
             "dry": (dry_on(p), lambda: given - self._lost()),

@@ -120,6 +120,8 @@ def prefill_prompts(
         raise ValueError(f"a kept session has one slot and continues one prompt, not {kept.state.slots} slots and {len(prompts)} prompts")
     if kept is not None and not kept.is_of(programs):
         raise ValueError("the kept session belongs to another model")
+    if kept is not None and (kept.state.keys.is_deleted() or len(kept.tokens) != 1):
+        raise ValueError("the kept session was used up by the call that continued it; keep the session that the call returned")
     longest = max(map(len, prompts))
     if longest > n_ctx:
         raise ContextFull(f"the prompt has {longest} tokens, the context holds {n_ctx}; shorten the prompt or raise n_ctx (-c)")

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxllama.models import CACHE_TYPES, Config, DecodeState, init_state
+from jaxllama.models import CACHE_TYPES, Config, DecodeState, check_held, init_state
 
 _VERSION = 1
 _FORM = {"version": (0, "iu"), "n_ctx": (0, "iu"), "capacity": (0, "iu"), "dtype": (0, "U"), "positions": (1, "iu"), "keys": (5, "fu"), "values": (5, "fu")}
@@ -32,6 +32,7 @@ def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
     Args:
         slots: ids of the slots to copy, in this order and with repetitions; all slots by default. `fork(state, [0, 0, 0])` makes three continuations of slot 0.
     """
+    check_held(state)
     chosen = np.arange(state.slots) if slots is None else np.asarray(slots)
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not chosen.size or (chosen < 0).any() or (chosen >= state.slots).any():
         raise ValueError(f"slots must be whole numbers from 0 to {state.slots - 1}, not {slots}")
@@ -70,6 +71,7 @@ def save_state(path: str | Path | BinaryIO, state: DecodeState) -> None:
     Args:
         path: a name, or a file that is open for writing.
     """
+    check_held(state)
     used = int(state.positions.max())
     dtype = next(name for name, d in CACHE_TYPES.items() if state.keys.dtype == d)
     arrays: dict[str, Any] = {name: np.asarray(getattr(state, name)[:, :, :, :used]) for name in ("keys", "values")}

@@ -1,6 +1,7 @@
 """From a GGUF file to a configuration, a parameter tree and a forward pass."""
 
 from .architectures import ARCHITECTURES, LLAMA_TENSORS, TensorRow, llama_like, read_config, register
+from .checks import check_held
 from .config import Config, Metadata
 from .forward import forward, hidden, project
 from .parameters import LOAD_MODES, Params, leaves, load_packed, load_params
@@ -18,6 +19,7 @@ __all__ = [
     "Params",
     "TensorRow",
     "cache_dtype",
+    "check_held",
     "forward",
     "hidden",
     "init_state",

@@ -61,7 +61,14 @@ def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, co
         )
 
 
+def check_held(state: DecodeState) -> None:
+    """Raises ValueError where a state was donated: another one goes on with its caches."""
+    if any(not isinstance(a, Tracer) and a.is_deleted() for a in (state.positions, state.keys, state.values)):
+        raise ValueError("the state was given away to a call that continued it; use the state that the call returned, or fork it before")
+
+
 def _check_state(state: DecodeState, config: Config) -> None:
+    check_held(state)
     keys, per_layer = state.keys, (state.slots, config.n_head_kv, state.capacity, config.head_size) if state.keys.ndim == 5 else ()
     # More layers than the model has are no fault: the first layers of a model are a model.
     if keys.shape[1:] != per_layer or state.values.shape != keys.shape or keys.shape[0] < config.n_layer or 0 in keys.shape:

@@ -212,9 +212,9 @@ def test_a_full_context_stops_with_its_reason(story_model):
     assert len(result.tokens) == 256 - len(prompt) + 1  # the last token needs no room: nothing follows it
     with pytest.raises(jaxllama.ContextFull, match=r"the prompt has .* the context holds 256"):
         story_model.generate(TEXT * 50)
-    logits = story_model.logits([*prompt, *result.tokens[:-1]])[-1]  # up to the last token nothing wrapped or was forgotten
-    logits[list(story_model.tokenizer.end)] = -np.inf
-    assert logits.argmax() == result.tokens[-1]
+    logits = story_model.logits([*prompt, *result.tokens[:-1]])[len(prompt) - 1 :]
+    logits[:, list(story_model.tokenizer.end)] = -np.inf
+    assert logits.argmax(-1).tolist() == result.tokens  # nothing wrapped or was forgotten
 
 
 def test_limits_end_and_stop_strings(story_model):

@@ -236,12 +236,13 @@ def test_running_sums(size):
 
 
 def test_changing_a_parameter_compiles_nothing():
-    compiled = _sample._cache_size()  # none of this one, or one
+    compiled = None
     logits = jnp.asarray(logits_for(0, LARGE))[None]
     for change in ({}, {"temperature": 0.0}, {"mirostat": 2, "seed": 5}, {"dry_multiplier": 1.0, "logit_bias": {1: 2.0}}, {"xtc_probability": 0.5, "top_k": 0}):
         sampling = make_sampling(1, **change)
         _sample(logits, sampling, start_history([[1]], sampling, n_vocab=LARGE, room=64), jnp.asarray([3]), LARGE_WORDS)
-    assert _sample._cache_size() <= compiled + 1
+        compiled = compiled or _sample._cache_size()
+    assert _sample._cache_size() == compiled
 
 
 def test_the_seed_decides():
@@ -273,6 +274,18 @@ def test_a_function_of_ones_own():
         assert found.sum() == pytest.approx(1, abs=1e-5)
         assert found[1::2].sum() == 0
         assert found[logits.argmax()] == 0
+
+
+@pytest.mark.parametrize("chain", [("own", "top_k"), ("top_k", "own")])
+def test_a_function_that_returns_no_logits(chain):
+    for returned, found in ((lambda x: x[:1, :3], r"float32\[1, 3\]"), (lambda x: None, "NoneType"), (lambda x: x > 0, r"bool\[1, 300\]")):
+
+        def own(logits, history, returned=returned):
+            return returned(logits)
+
+        sampling = make_sampling(1, samplers=[own if name == "own" else name for name in chain])
+        with pytest.raises(TypeError, match=rf"the sampler own returned {found}, expected the changed logits: float32\[1, 300\]"):
+            distribution(jnp.zeros((1, V)), sampling, start_history([[1]], sampling, n_vocab=V, room=8), jnp.asarray([1]), WORDS)
 
 
 def test_names_of_samplers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +12,23 @@ import pytest
 
 import jaxllama
 from jaxllama import api
-from jaxllama.decode import Programs, generate, make_sampling
+from jaxllama.decode import Programs, fork, generate, make_sampling, save_state, step
 from jaxllama.decode.programs import MOST_OWN
 from jaxllama.models import ContextFull
 
 
-def test_a_kept_session_goes_with_one_prompt(story_model):
+def test_a_kept_session_goes_with_one_prompt(story_model, tmp_path):
     kept = story_model.prefill(["An animal: "])
     with pytest.raises(ValueError, match="continues one prompt, not 1 slots and 2 prompts"):
         story_model.prefill(["An animal: ", "A fox"], kept=kept)
     assert story_model.prefill(["An animal: a"], kept=kept).timings.prompt_tokens < 4  # it is not used up by that
+    with pytest.raises(ValueError, match="the kept session was used up by the call that continued it"):
+        story_model.prefill(["An animal: a"], kept=kept)
+    with pytest.raises(ValueError, match="the state was given away to a call that continued it"):
+        step(story_model.params, kept.state, jnp.zeros(1, jnp.int32), config=story_model.config)
+    for use in (fork, partial(save_state, tmp_path / "session.npz")):
+        with pytest.raises(ValueError, match="the state was given away to a call that continued it"):
+            use(kept.state)
 
 
 def test_what_is_kept_belongs_to_one_model(story_model, default_model):

@@ -41,7 +41,7 @@ def test_one_model_is_recorded_without_the_others(recorded, tmp_path, monkeypatc
     monkeypatch.setattr(record, "RECORD", tmp_path / "logits.npz")
     monkeypatch.setattr(record, "measure", lambda peer, names: ((name, recorded[name] + 1) for name in names))
     np.savez_compressed(record.RECORD, **{name: logits for name, logits in recorded.items() if name != "qwen2"})
-    record.main(["python", "qwen2", "--compare"])
+    record.main(["python", "--compare", "qwen2"])
     assert "qwen2" in capsys.readouterr().out
     assert "qwen2" not in np.load(record.RECORD)
     record.main(["python", "qwen2", "llama"])

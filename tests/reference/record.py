@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("peer", help="interpreter with llama-cpp-python")
     parser.add_argument("names", nargs="*", metavar="NAME", help="models; all by default")
     parser.add_argument("--compare", action="store_true", help="with what is recorded, instead of recording")
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     if unknown := sorted(set(args.names) - set(MODELS)):
         parser.error(f"there is no model '{unknown[0]}'; there are {', '.join(MODELS)}")
     recorded = dict(np.load(RECORD)) if RECORD.exists() else {}
