@@ -15,6 +15,7 @@ import numpy as np
 from .answers import complete_chat, complete_chats, stream_chat
 from .chat import Chat
 from .decode import Grammars, Programs, Sampling, Session, Words, make_words, prefill_prompts, stream_tokens
+from .decode.chain import REPORTED
 from .decode.compile import compile_ahead
 from .decode.sampling import refuse_unknown
 from .decode.shapes import bucket_for, padded_chunks
@@ -373,6 +374,8 @@ class Model:
             raise TypeError(f"logits_processor: expected a function of the tokens so far and the next one's logits, found {logits_processor!r}")
         ids = [self.encode(p) for p in prompts]
         n_probs, after = _count_of("n_probs", rest.pop("n_probs", 0)), rest.pop("post_sampling_probs", False)
+        if n_probs > REPORTED:
+            raise ValueError(f"n_probs: the {REPORTED} most likely tokens can be named in each place, not {n_probs}")
         preserved = texts_of("preserved_tokens", rest.pop("preserved_tokens", None))
         stops = texts_of("stop", stop)
         constraints = {name: rest.pop(name) for name in CONSTRAINTS if name in rest}

@@ -109,14 +109,14 @@ def test_a_damaged_program_is_compiled_again_and_kept(tmp_path, caplog):
         jaxllama.use_compilation_cache(tmp_path)
         compilation_cache.reset_cache()
         assert run() == 9
-        entries = {path: path.stat().st_size for path in tmp_path.glob("*-cache")}
+        entries = list(tmp_path.glob("*-cache"))
         assert entries
         for path in entries:
             path.write_bytes(path.read_bytes()[:20])
         for _ in range(2):
             jax.clear_caches()
             assert run() == 9
-    assert {path: path.stat().st_size for path in entries} == entries
+    assert all(path.stat().st_size > 20 for path in entries)
     assert [record.args[1] for record in caplog.records] == ["one that is damaged is compiled again"]
 
 

@@ -59,6 +59,7 @@ def test_the_nearest_option_is_named(model, call, message):
         (lambda m: m.chat(USER, response_format=5), "response_format: expected a type of .*, or a class whose values are described, found 5"),
         (lambda m: m.chat([]), "messages: expected a list of at least one message, found"),
         (lambda m: m.chat([USER, []]), "messages: expected a list of at least one message, found"),
+        (lambda m: m.generate("x", n_probs=33), "n_probs: the 32 most likely tokens can be named in each place, not 33"),
         (lambda m: m.score("x", n_probs=-1), "n_probs must be a whole number of at least 0"),
         (lambda m: m.compile(slots=0), "slots must be a whole number of at least 1, not 0"),
     ],
