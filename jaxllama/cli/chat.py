@@ -72,11 +72,11 @@ class Conversation:
                     choice = chunk["choices"][0]
                     delta = choice["delta"]
                     if thought := delta.get("reasoning_content"):
-                        self.out.colour(DIM if not thinking else "")
+                        self.out.colour(DIM)
                         self.out.write(thought)
                         thinking = True
                     if text := delta.get("content"):
-                        self.out.colour(PLAIN if thinking else "")
+                        self.out.colour(PLAIN)
                         self.out.write(("\n\n" if thinking else "") + text)
                         content, thinking = content + text, False
                     if choice["finish_reason"]:
@@ -94,7 +94,7 @@ class Conversation:
             except ValueError:
                 self.messages.pop()
                 raise
-        self.out.colour(PLAIN if thinking else "")
+        self.out.colour(PLAIN)
         self.out.write("\n")
         self.messages.append({"role": "assistant", "content": content})
         return note
@@ -161,7 +161,7 @@ def _converse(conversation: Conversation, first: str | None, args: SimpleNamespa
         with contextlib.suppress(ImportError):  # Windows has line editing of its own
             import readline  # noqa: F401  history and editing of lines
     while True:
-        out.colour(INPUT if terminal else "")
+        out.colour(INPUT if terminal else PLAIN)
         try:
             text = first if first is not None else read_message("> " if terminal else "", multiline=args.multiline_input)
         except KeyboardInterrupt:

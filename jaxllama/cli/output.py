@@ -20,6 +20,7 @@ class Output:
         """
         self._log = log
         self._file = open(args.output, "w", encoding="utf-8") if args.output else None  # noqa: SIM115  closed in __exit__
+        self._colour = PLAIN
         self.coloured = not args.simple_io and (args.color == "on" or (args.color == "auto" and sys.stdout.isatty()))
 
     def __enter__(self) -> Output:
@@ -33,7 +34,8 @@ class Output:
 
     def colour(self, code: str) -> None:
         """Colour what is written from now on."""
-        if self.coloured:
+        if self.coloured and code != self._colour:
+            self._colour = code
             sys.stdout.write(code)
             sys.stdout.flush()
 

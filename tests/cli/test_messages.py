@@ -105,7 +105,7 @@ def test_colours(monkeypatch, capsys):
     for arguments, coloured in ((["-co", "on"], True), ([], False), (["-co", "on", "--simple-io"], False)):
         with Log(options(*arguments)) as log, Output(options(*arguments), log) as out:
             out.prompt("a prompt")
-        assert capsys.readouterr().out == ("\x1b[33ma prompt\x1b[0m\x1b[0m" if coloured else "a prompt")
+        assert capsys.readouterr().out == ("\x1b[33ma prompt\x1b[0m" if coloured else "a prompt")
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     with Log(options("--log-colors", "on")) as log:

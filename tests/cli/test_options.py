@@ -92,6 +92,8 @@ def test_a_value_may_look_like_anything(text):
         (["-n", "gl"], "-n: expected a whole number of at least -2, found 'gl'"),
         (["--tem", "1"], "there is no option --tem; did you mean --temp?"),
         (["-ngl99"], "there is no option -ngl99; did you mean -ngl?"),
+        (["-n=3"], "there is no option -n=3; did you mean -n?"),
+        (["-no_cnv"], "there is no option -no_cnv; did you mean -no-cnv?"),
         (["--qqqqq"], "there is no option --qqqqq"),
         (["-n"], "-n: expected a value, found none"),
         (["--ignore-eos=yes"], "--ignore-eos: takes no value"),
@@ -107,6 +109,14 @@ def test_a_value_may_look_like_anything(text):
 )
 def test_what_cannot_be_is_one_line(arguments, message):
     assert message in refusal(run.VERB, *arguments)
+
+
+def test_values():
+    args = parse(run.VERB, "--temp 0.5 -rea off -r a -r b -n 3 -n 4 --no-display-prompt".split(), {})
+    assert (args.temperature, args.reasoning, args.stop, args.n_predict, args.display_prompt) == (0.5, "off", ["a", "b"], 4, False)
+    args = parse(run.VERB, [], {})
+    assert (args.temperature, args.reasoning, args.stop, args.n_predict, args.display_prompt, args.conversation) == (None, "auto", [], -1, True, None)
+    assert (args.ignore_eos, args.seed, args.load_mode, args.n_batch, args.n_ubatch) == (False, -1, "auto", 2048, 512)
 
 
 def test_long_names_take_underscores_and_words_may_follow():

@@ -54,27 +54,21 @@ def whole(least: int = -(2**31), most: int = 2**31 - 1) -> Kind:
             raise ValueError(text)
         return int(text)
 
-    return Kind(read, "a whole number" + _range(least if least > -(2**31) else None, most if most < 2**31 - 1 else None))
+    limit = f" of at least {least}" if least > -(2**31) else ""
+    return Kind(read, f"a whole number{limit}" if most >= 2**31 - 1 else f"a whole number from {least} to {most}")
 
 
-def real(least: float | None = None, most: float | None = None, *, above: float | None = None) -> Kind:
-    """Finite numbers of float32, from `least` to `most`, above `above`."""
+def real(least: float = -math.inf, *, above: float = -math.inf) -> Kind:
+    """Finite numbers of float32, of at least `least`, above `above`."""
 
     def read(text: str) -> float:
         value = float(text)
-        if not abs(value) < 3.4028236e38 or value < (least or -math.inf) or value > (math.inf if most is None else most):
-            raise ValueError(text)
-        if (least is not None and value < least) or (above is not None and value <= above):
+        if not (abs(value) < 3.4028236e38 and value >= least and value > above):
             raise ValueError(text)
         return value
 
-    return Kind(read, "a finite number" + (f" above {above:g}" if above is not None else _range(least, most)))
-
-
-def _range(least: float | None, most: float | None) -> str:
-    if least is not None and most is not None:
-        return f" from {least:g} to {most:g}" if isinstance(most, float) else f" from {least} to {most}"
-    return f" of at least {least:g}" if least is not None else f" of at most {most:g}" if most is not None else ""
+    limit = f" above {above:g}" if above > -math.inf else f" of at least {least:g}" if least > -math.inf else ""
+    return Kind(read, f"a finite number{limit}")
 
 
 def one_of(*names: str, later: Mapping[str, str] = {}, metavar: str | None = None) -> Kind:

@@ -33,14 +33,10 @@ def parse(verb: Verb, arguments: Sequence[str], environ: Mapping[str, str] = os.
         """`given`: the value of an option, or whether a switch is on."""
         if option.later and not (option.is_switch and given is False):
             raise UsageError(f"{shown}: {option.later} not supported yet")
-        if option.idle:
-            idle.setdefault(option.idle, []).append(shown)
-        elif not uses and not option.later:
-            idle.setdefault(f"`jaxllama {verb.name}` has no use for it", []).append(shown)
-        elif uses and option.many:
-            values[option.to] = [*values[option.to], given]
-        elif uses and not option.later:
-            values[option.to] = given
+        if option.idle or not (uses or option.later):
+            idle.setdefault(option.idle or f"`jaxllama {verb.name}` has no use for it", []).append(shown)
+        elif not option.later:
+            values[option.to] = [*values[option.to], given] if option.many else given
 
     for option, uses in options:
         if uses and (found := _from_environment(option, environ)) is not None:
@@ -109,5 +105,5 @@ def _from_environment(option: Option, environ: Mapping[str, str]) -> Any:
 
 def _unknown(verb: Verb, word: str) -> str:
     known = sorted({*verb.index, *_INFORM})
-    near = difflib.get_close_matches(_split(word)[0], known, 1, 0.6) or [name for name in known if len(name) > 3 and word.startswith(name)][-1:]
+    near = difflib.get_close_matches(_split(word)[0], known, 1, 0.6)
     return f"there is no option {word}" + (f"; did you mean {near[0]}?" if near else "")
