@@ -205,8 +205,10 @@ class Automaton:
             following = self.stacks_after(given)
             if len(seen) > MOST_LOOKED_AT:
                 return _UNCLEAR
+            if end in given and len(seen) == 1:  # an item may be empty
+                return _UNCLEAR
             if end in given and len(given) > 1:  # an item may end here, or go on
-                if len(seen) == 1 or any(following[b] for b in begins | after):
+                if any(following[b] for b in begins | after):
                     return _UNCLEAR
                 found = _CLEAR
             waiting += {frozenset(e for t in targets for e in self.stacks.expanded(t)) for targets in map(frozenset, following) if targets}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .gbnf import Rules as Writer
 from .gbnf import literal
 from .grammar import Grammar
-from .nodes import Choice, Node, Reference, Repeat, Series
+from .nodes import renamed
 from .reader import read_gbnf
 
 _INNER = "jaxllama-inner"  # stands for the grammar's own root
@@ -40,18 +40,9 @@ def _around(grammar: Grammar, writer: Writer, root: str) -> Grammar:
     writer.define(_INNER, '"x"')
     text = writer.text(root)
     outer = read_gbnf(text)
-    inner = {_INNER if name == "root" else f"inner-{name}": _renamed(node) for name, node in grammar.rules.items()}
+    inner = {_inner(name): renamed(node, _inner) for name, node in grammar.rules.items()}
     return Grammar(text + "\n".join(f"# {line}" for line in grammar.text.splitlines()) + "\n", {**outer, **inner})
 
 
-def _renamed(node: Node) -> Node:
-    match node:
-        case Reference(name):
-            return Reference(_INNER if name == "root" else f"inner-{name}")
-        case Series(items):
-            return Series(tuple(map(_renamed, items)))
-        case Choice(options):
-            return Choice(tuple(map(_renamed, options)))
-        case Repeat(item, least, most):
-            return Repeat(_renamed(item), least, most)
-    return node
+def _inner(name: str) -> str:
+    return _INNER if name == "root" else f"inner-{name}"

@@ -9,7 +9,7 @@ from typing import Any
 from .automaton import Automaton, TooManyStates
 from .json_schema import json_schema_to_gbnf
 from .matcher import Matcher, Place, first_error
-from .nodes import Rules
+from .nodes import Rules, renamed
 from .reader import read_gbnf
 from .regex import gbnf_of_choices, gbnf_of_regex
 from .types import schema_of
@@ -29,23 +29,28 @@ class Grammar:
 
     Attributes:
         text: GBNF.
-        rules: its rules by name.
+        rules: its rules by name; a text must follow the one that is called `root` here.
     """
 
     def __init__(self, text: str, rules: Rules):
         self.text, self.rules = text, rules
 
     @classmethod
-    def from_gbnf(cls, text: str, tokenize: Callable[[str], Sequence[int]] | None = None) -> Grammar:
+    def from_gbnf(cls, text: str, tokenize: Callable[[str], Sequence[int]] | None = None, *, root: str = "root") -> Grammar:
         """Read GBNF.
 
         Args:
             tokenize: ids of a text with special tokens in it, for grammars that name tokens by their text.
+            root: the rule that a text must follow.
 
         Raises:
-            GrammarError: the grammar is wrong; the text says where.
+            GrammarError: the grammar is wrong, or has no such rule; the text says where.
         """
-        return cls(text, read_gbnf(_text("GBNF", text), tokenize))
+        rules = read_gbnf(_text("GBNF", text), tokenize, root)
+        if root != "root":  # the two change their names
+            swap = {root: "root", "root": root}
+            rules = {swap.get(name, name): renamed(node, lambda n: swap.get(n, n)) for name, node in rules.items()}
+        return cls(text, rules)
 
     @classmethod
     def from_json_schema(cls, schema: Any, *, any_order: bool = False, ignore: Collection[str] = ()) -> Grammar:

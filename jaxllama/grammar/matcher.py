@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .nodes import Chars, Choice, Reference, Repeat, Rules, Series, TokenId
+from .nodes import Chars, Choice, Reference, Repeat, Rules, Series, TokenId, within
 from .reader import GrammarError
 
 MOST_STACKS = 20_000
@@ -34,6 +34,7 @@ class Matcher:
     def _closed(self, stacks: Iterable[Stack]) -> Place:
         """The stacks with a character or a token on top that these stand for."""
         waiting, seen, found = list(stacks), set(), set()
+        widest: dict[tuple[int, Stack], Repeat] = {}  # of repetitions of one item, the one that allows all that the others do
         while waiting:
             stack = waiting.pop()
             if stack in seen:
@@ -58,9 +59,11 @@ class Matcher:
                     waiting += [(option, rest) for option in options]
                 case Repeat(item, least, most):
                     if least == 0:
+                        if within(node, widest.setdefault((id(item), rest), node)):
+                            continue
                         waiting.append(rest)
                     if most != 0:
-                        waiting.append((item, (self._fewer(node), rest)))
+                        waiting.append((item, (self._fewer(node), rest) if most != 1 else rest))
         return frozenset(found)
 
     def advance(self, place: Place, text: str) -> Place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -55,5 +55,24 @@ class Repeat:
     most: int | None
 
 
+def within(one: Repeat, other: Repeat) -> bool:
+    """Whether a repetition says no more than another of the same item, neither of which needs one."""
+    return one is not other and (other.most is None or (one.most is not None and one.most <= other.most))
+
+
 Node = Chars | TokenId | Reference | Series | Choice | Repeat
 Rules = Mapping[str, Node]
+
+
+def renamed(node: Node, name_of: Callable[[str], str]) -> Node:
+    """A node in which rules have other names."""
+    match node:
+        case Reference(name):
+            return Reference(name_of(name))
+        case Series(items):
+            return Series(tuple(renamed(item, name_of) for item in items))
+        case Choice(options):
+            return Choice(tuple(renamed(option, name_of) for option in options))
+        case Repeat(item, least, most):
+            return Repeat(renamed(item, name_of), least, most)
+    return node

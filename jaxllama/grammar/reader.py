@@ -1,7 +1,7 @@
 """GBNF, llama.cpp's notation for grammars, read and checked.
 
-What llama.cpp refuses is refused: rules that nobody defines, a missing root, left recursion (a repetition without a limit of something that may be empty is
-one), repetitions that would make more than 2,000 rules there. One difference: a limit above 2,000 is kept, which llama.cpp takes for none.
+What llama.cpp refuses is refused: rules that nobody defines, a missing root, left recursion, repetitions that would make more than 2,000 rules there. Two
+differences: a limit above 2,000 is kept, which llama.cpp takes for none; left recursion that llama.cpp does not see, and then follows without end, is refused too.
 Source: llama.cpp's llama-grammar.cpp and grammars/README.md.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .nodes import Chars, Choice, Node, Reference, Repeat, Rules, Series, TokenId
+from .recursion import MOST_REPETITIONS, checked
 
-MOST_REPETITIONS = 2000
 MOST_TEXT = 2**20
+_LARGEST = 2**64 - 1  # number of times
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 _DIGITS = frozenset("0123456789")
 _HEX = {"x": 2, "u": 4, "U": 8}
@@ -23,12 +24,13 @@ class GrammarError(ValueError):
     """A grammar is wrong; the text says where, with the line and a caret beneath it."""
 
 
-def read_gbnf(text: str, tokenize: Callable[[str], Sequence[int]] | None = None) -> Rules:
+def read_gbnf(text: str, tokenize: Callable[[str], Sequence[int]] | None = None, root: str = "root") -> Rules:
     """The rules of a grammar, by name; `root` among them.
 
     Args:
         text: GBNF.
         tokenize: ids of a text with special tokens in it; needed where the grammar names tokens by their text.
+        root: the rule that a text must follow; it must be there.
 
     Raises:
         GrammarError: the grammar is wrong.
@@ -37,11 +39,10 @@ def read_gbnf(text: str, tokenize: Callable[[str], Sequence[int]] | None = None)
         raise GrammarError(f"the grammar has {len(text)} characters: at most {MOST_TEXT} are allowed")
     reader = _Reader(text, tokenize)
     try:
-        rules = reader.grammar()
-        _check_left_recursion(reader, rules)
+        rules = reader.grammar(root)
+        return checked(rules, root, reader.groups, reader.unused, lambda message, name: reader.fail(message, reader.places[name]))
     except RecursionError:
         raise GrammarError("the grammar is nested too deeply") from None
-    return rules
 
 
 class _Reader:
@@ -49,6 +50,9 @@ class _Reader:
         self.text, self.at, self.tokenize = text, 0, tokenize
         self.places: dict[str, int] = {}  # where each rule is first named
         self.symbols = 0  # rules that llama.cpp would have by now: names, groups and repetitions
+        self.groups: set[Node] = set()  # what stood in parentheses
+        self.unused: list[tuple[str, Node]] = []  # what was repeated no times, or replaced
+        self.rule = ""  # that is being read
 
     def fail(self, message: str, at: int | None = None) -> GrammarError:
         at = self.at if at is None else at
@@ -95,7 +99,7 @@ class _Reader:
             self.symbols += 1
         return found
 
-    def grammar(self) -> Rules:
+    def grammar(self, root: str) -> Rules:
         rules: dict[str, Node] = {}
         self.space(True)
         while self.peek():
@@ -103,6 +107,8 @@ class _Reader:
             self.space(False)
             self.expect("::=")
             self.space(True)
+            self.unused += [(name, rules[name])] if name in rules else []
+            self.rule = name
             rules[name] = self.choice(False)
             if self.peek() not in ("\r", "\n", ""):
                 raise self.fail("expected the end of the line, or more of the rule")
@@ -110,8 +116,8 @@ class _Reader:
         for name, place in self.places.items():
             if name not in rules:
                 raise self.fail(f"there is no rule '{name}'", place)
-        if "root" not in rules:
-            raise GrammarError("there is no rule 'root', with which a grammar must start")
+        if root not in rules:
+            raise GrammarError(f"there is no rule '{root}', with which a grammar must start")
         return rules
 
     def choice(self, nested: bool) -> Node:
@@ -140,6 +146,8 @@ class _Reader:
                 self.space(True)
                 self.symbols += 1
                 made = self.choice(True)
+                made = made if made not in self.groups else Series((made,))
+                self.groups.add(made)
                 self.expect(")")
             elif char == ".":
                 self.at += 1
@@ -153,7 +161,9 @@ class _Reader:
                     raise self.fail(f"this expands to {weight * count} repetitions: at most {MOST_REPETITIONS} are allowed", start)
                 weight *= count
                 self.symbols += 1 if most is None or most > MOST_REPETITIONS else most - least
-                items[-1] = Repeat(items[-1], least, most)
+                repeatable = most != 0
+                self.unused += [] if repeatable else [(self.rule, items[-1])]
+                items[-1] = Repeat(items[-1], least, most) if repeatable else Series(())
                 self.space(nested)
                 continue
             else:
@@ -162,6 +172,7 @@ class _Reader:
             repeatable = not (isinstance(made, Series) and not made.items and char != "(")
             weight = max(1, self.symbols - before) if char == "(" else 1
             items.append(made)
+        items = [i for i in items if i in self.groups or not isinstance(i, Series) or i.items]
         return items[0] if len(items) == 1 else Series(tuple(items))
 
     def repetition(self, nested: bool) -> tuple[int, int | None]:
@@ -170,13 +181,13 @@ class _Reader:
         if char != "{":
             return {"*": (0, None), "+": (1, None), "?": (0, 1)}[char]
         self.space(nested)
-        least = self.number()
+        least = self.number(_LARGEST)
         most: int | None = least
         self.space(nested)
         if self.peek() == ",":
             self.at += 1
             self.space(nested)
-            most = self.number() if self.peek() in _DIGITS else None
+            most = self.number(_LARGEST) if self.peek() in _DIGITS else None
             self.space(nested)
         self.expect("}")
         if least > MOST_REPETITIONS:
@@ -185,8 +196,11 @@ class _Reader:
             raise self.fail(f"the minimum of {least} repetitions is above the maximum of {most}", start)
         return least, most
 
-    def number(self) -> int:
-        return int(self.run_of(_DIGITS, "a number")[:12])
+    def number(self, largest: int) -> int:
+        start, digits = self.at, self.run_of(_DIGITS, "a number").lstrip("0") or "0"
+        if len(digits) > len(str(largest)) or int(digits) > largest:
+            raise self.fail(f"the number is too large: at most {largest} is allowed", start)
+        return int(digits)
 
     def char(self) -> int:
         """A character, or an escape for one."""
@@ -243,7 +257,7 @@ class _Reader:
         self.expect("<")
         if self.peek() == "[":
             self.at += 1
-            id_ = self.number()
+            id_ = self.number(2**32 - 1)
             self.expect("]>")
             return TokenId(id_, negated)
         end = self.text.find(">", self.at)
@@ -257,72 +271,3 @@ class _Reader:
         if len(ids) != 1:
             raise self.fail(f"{name} must be one token of the vocabulary, but is encoded as {len(ids)}", start)
         return TokenId(ids[0], negated)
-
-
-def _check_left_recursion(reader: _Reader, rules: Rules) -> None:
-    """Refuse rules that can begin with themselves."""
-    empty: set[str] = set()
-
-    def may_be_empty(node: Node) -> bool:
-        match node:
-            case Reference(name):
-                return name in empty
-            case Series(items):
-                return all(map(may_be_empty, items))
-            case Choice(options):
-                return any(map(may_be_empty, options))
-            case Repeat(item, least, _):
-                return least == 0 or may_be_empty(item)
-        return False
-
-    while more := {name for name, node in rules.items() if name not in empty and may_be_empty(node)}:
-        empty |= more
-
-    def check_repetitions(node: Node, name: str) -> None:
-        match node:
-            case Series(parts) | Choice(parts):
-                for part in parts:
-                    check_repetitions(part, name)
-            case Repeat(item, _, most):
-                if most is None and may_be_empty(item):
-                    raise reader.fail(f"left recursion: the rule '{name}' repeats something that may be empty without a limit", reader.places[name])
-                check_repetitions(item, name)
-
-    def first(node: Node) -> set[str]:
-        """The rules that what a node stands for can begin with."""
-        match node:
-            case Reference(other):
-                return {other}
-            case Series(items):
-                found: set[str] = set()
-                for item in items:
-                    found |= first(item)
-                    if not may_be_empty(item):
-                        break
-                return found
-            case Choice(options):
-                return set().union(*(first(option) for option in options))
-            case Repeat(item, _, _):
-                return first(item)
-        return set()
-
-    for name, node in rules.items():
-        check_repetitions(node, name)
-    begins = {name: first(node) for name, node in rules.items()}
-    done: set[str] = set()
-    for start in rules:
-        path: list[tuple[str, list[str]]] = [(start, sorted(begins[start] - done))]
-        entered = {start}
-        while path:
-            name, left = path[-1]
-            if not left:
-                done.add(name)
-                entered.discard(name)
-                path.pop()
-                continue
-            other = left.pop()
-            if other in entered:
-                raise reader.fail(f"left recursion: the rule '{other}' can begin with itself", reader.places[other])
-            if other not in done:
-                entered.add(other)
-                path.append((other, sorted(begins[other] - done)))

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .nodes import Chars, Choice, Node, Reference, Repeat, Rules, Series
+from .nodes import Chars, Choice, Node, Reference, Repeat, Rules, Series, within
 from .reader import GrammarError
 from .utf8 import Bytes, char_bytes
 
@@ -132,6 +132,7 @@ class Stacks:
         if (known := self._expanded.get(stack)) is not None:
             return known
         waiting, seen, tops = [stack], set(), []
+        widest: dict[tuple[int, int], Repeat] = {}  # of repetitions of one item, the one that allows all that the others do
         while waiting:
             number = self.unfolded(waiting.pop())
             if number in seen:
@@ -143,10 +144,12 @@ class Stacks:
             match head:
                 case Choice(options):
                     waiting += [self.on(option, rest) for option in options]
-                case Repeat(item, least, _):
+                case Repeat(item, least, most):
                     if least == 0:
+                        if within(head, widest.setdefault((id(item), rest), head)):
+                            continue
                         waiting.append(rest)
-                    waiting.append(self.on(item, self.on(self.fewer(head), rest)))
+                    waiting.append(self.on(item, self.on(self.fewer(head), rest) if most != 1 else rest))
                 case _:
                     tops.append(number)
         self._expanded[stack] = found = tuple(tops)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 
 import pytest
 
 from jaxllama.grammar import Grammar, GrammarError
+from jaxllama.grammar.automaton import Automaton
 from jaxllama.grammar.gbnf import class_char, literal
+from jaxllama.grammar.walk import advanced, may_end, start_of
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,51 @@ def test_what_is_read(text, good, bad):
         assert grammar.accepts(accepted), accepted
     for refused in bad.split(" "):
         assert not grammar.accepts(refused), refused
+
+
+MAY_BE_EMPTY = {
+    "([x]*)*": r"x*",
+    'ws* "x"\nws ::= [ \\t]*': r"[ \t]*x",
+    '("x"? "y"?)*': r"[xy]*",
+    "([x]*)+": r"x*",
+    '(line? "y")*\nline ::= "x"': r"(x?y)*",
+    'x*\nx ::= "x"?': r"x*",
+    '("x"?)* "y"': r"x*y",
+    '(("x" | ""))*': r"x*",
+    '("" | "x"){0,3}': r"x{0,3}",
+    '("x"*){2,} "y"': r"x*y",
+    'x root | "y"\nx ::= "x"*': r"x*y",
+    'x root? | "y"\nx ::= "x"*': r"x*y?",
+    '"x" root? | "y"': r"x+y?|y",
+    '"y"\nx ::= z x "x"\nz ::= "x"*': r"y",  # nobody asks for x
+    'x{2000} "y"\nx ::= "x"*': r"x*y",
+    'x{0,2000}\nx ::= "x"? "y"?': r"[xy]*",
+    '("" ""){9} ("" | ""){20} "x"': r"x",
+    'x{9,20} "y"\nx ::= "x"?': r"x{0,20}y",
+    '((("x"*)*)*)* "y"': r"x*y",
+}
+
+
+@pytest.mark.parametrize("body", MAY_BE_EMPTY)
+def test_repetitions_of_what_may_be_empty(body):
+    """llama.cpp builds all of these; matcher and automata read them alike."""
+    grammar = Grammar.from_gbnf(f"root ::= {body}")
+    automata = [Automaton(grammar.rules, framing=framing) for framing in (True, False)]
+    for text in ["".join(chars) for n in range(5) for chars in itertools.product("xy ", repeat=n)]:
+        wanted = re.fullmatch(MAY_BE_EMPTY[body], text) is not None
+        assert grammar.accepts(text) == wanted, text
+        for automaton in automata:
+            place = advanced(automaton.states, start_of(automaton), text.encode())
+            assert (place is not None and may_end(automaton.states, place)) == wanted, text
+
+
+def test_another_root():
+    text = 'root ::= "a" other?\nother ::= "b" root?'
+    assert Grammar.from_gbnf(text, root="other").accepts("bab")
+    assert not Grammar.from_gbnf(text, root="other").accepts("ab")
+    assert Grammar.from_gbnf('x ::= "a"', root="x").accepts("a")
+    with pytest.raises(GrammarError, match="there is no rule 'none', with which a grammar must start"):
+        Grammar.from_gbnf(text, root="none")
 
 
 def test_a_rule_is_what_it_was_last_said_to_be():
@@ -81,10 +130,21 @@ def test_a_rule_is_what_it_was_last_said_to_be():
         (r'root ::= "\x+1"', r"line 1, column 11: \\x needs the 2 hexadecimal digits"),
         (r'root ::= "\U00110000"', r"line 1, column 11: \\U needs the 8 hexadecimal digits"),
         ("root ::= <end", "line 1, column 11: expected > after the text of a token"),
-        ("root ::= x y\nx ::= y | [a]\ny ::= x", "line 1, column 10: left recursion: the rule 'x' can begin with itself"),
+        ("root ::= x y\nx ::= y | [a]\ny ::= x", "left recursion: the rule '[xy]' can begin with itself"),
         ('root ::= [a] x\nx ::= (z | "a") "b"\nz ::= "b"? x', "left recursion: the rule '[xz]' can begin with itself"),
-        ('root ::= "b" (x y)*\nx ::= "a"?\ny ::= ([b] | "")', "the rule 'root' repeats something that may be empty without a limit"),
-        ('root ::= x{2,}\nx ::= "a"{0} y\ny ::= ""', "the rule 'root' repeats something that may be empty without a limit"),
+        ('root ::= "b" x*\nx ::= "a" | ""', "the rule 'root' repeats something that may be empty without a limit"),
+        ('root ::= x{2,}\nx ::= "a"{0}\n', "the rule 'root' repeats something that may be empty without a limit"),
+        ('root ::= ("a" | ""){0,2001}', "the rule 'root' repeats something that may be empty without a limit"),
+        ('root ::= "a"?*', "the rule 'root' repeats something that may be empty without a limit"),
+        ('root ::= ("a"?+){0} "b"', "the rule 'root' repeats something that may be empty without a limit"),
+        ('root ::= "a"?*\nroot ::= "b"', "the rule 'root' repeats something that may be empty without a limit"),
+        ('root ::= "a"{0}*', "line 1, column 16: there is nothing to repeat before this"),
+        ('root ::= "b"{0,18446744073709551616}', "line 1, column 16: the number is too large: at most 18446744073709551615"),
+        ("root ::= <[4294967296]>", "line 1, column 12: the number is too large: at most 4294967295"),
+        # llama.cpp reads these, and does not come back from following them
+        ('root ::= x root "c" | "b"\nx ::= "a"*', "the rule 'root' can begin with itself"),
+        ('root ::= x root x | "b"\nx ::= "a"*', "the rule 'root' can begin with itself"),
+        ('root ::= (x root)* | "b"\nx ::= "a"*', "the rule 'root' can begin with itself"),
         ('root ::= "a"{0} root', "the rule 'root' can begin with itself"),
         ("root ::= " + "(" * 5000 + '"a"' + ")" * 5000, "nested too deeply"),
         ("root ::= " + "x" * 2**20, "characters: at most 1048576 are allowed"),
