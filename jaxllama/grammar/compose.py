@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .gbnf import SPACE, literal
 from .gbnf import Rules as Writer
-from .gbnf import literal
 from .grammar import Grammar
 from .nodes import renamed
 from .reader import read_gbnf
@@ -21,7 +21,7 @@ def after_thought(grammar: Grammar, start: str, end: str, *, opened: bool) -> Gr
     """
     writer = Writer()
     thought = writer.until("thought", end)
-    gap = "[ \\n]*"
+    gap = writer.add("space", SPACE)
     head = f"{thought} {gap}" if opened or not start else f"({gap} {literal(start)} {thought} {gap})?"
     return _around(grammar, writer, f"{head} {_INNER}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+SPACE = '| " " | "\\n"{1,2} [ \\t]{0,20}'  # white space, as much as llama.cpp allows: a model may not spend its budget on it
+
 
 def literal(text: str) -> str:
     """A text as a GBNF literal."""

@@ -7,33 +7,55 @@ The grammar allows less than the schema in three ways, as llama.cpp's does: memb
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
-from .gbnf import Rules, literal
-from .number_range import integers, numbers
+from .gbnf import SPACE, Rules, literal
+from .number_range import DIGITS, EXPONENT, MOST_MULTIPLES, PLACES, integers, multiples, numbers
 from .reader import GrammarError
 from .regex import read_regex, written
 from .schema_members import PLAIN, Members, several
-from .schema_merge import ANNOTATIONS, TYPES, Impossible, SchemaError, excluded, finite, merged, types_of, without_annotations
+from .schema_merge import (
+    ANNOTATIONS,
+    DEPENDENT,
+    TYPES,
+    Impossible,
+    SchemaError,
+    excluded,
+    finite,
+    holds,
+    merged,
+    types_of,
+    with_conditions,
+    without_annotations,
+)
+from .schema_references import References
+from .schema_shape import check_shape
 from .schema_types import KNOWN, implied_types, never_valid
 from .string_formats import FORMATS
 
-_SPACE = '| " " | "\\n" [ \\t]{0,20}'
 _CHAR = rf'[^{PLAIN}] | [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{{4}})'
+_WHOLE = f'"-"? ([0-9] | [1-9] [0-9]{{1,{DIGITS - 1}}})'
 _PRIMITIVES = {
-    "boolean": '("true" | "false") space',
-    "null": '"null" space',
-    "integer": '("-"? ([0-9] | [1-9] [0-9]{0,15})) space',
-    "number": '("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})? space',
-    "string": r'"\"" char* "\"" space',
+    "boolean": '"true" | "false"',
+    "null": '"null"',
+    "integer": _WHOLE,
+    "number": f'{_WHOLE} ("." [0-9]{{1,{PLACES}}})? {EXPONENT}',
+    "string": r'"\"" char* "\""',
 }
 _UNSAID = frozenset("idn-email idn-hostname iri iri-reference uri-template relative-json-pointer".split())
 MOST_IN_ANY_ORDER = 10
 _MOST_UNIQUE = 8
+_MOST_CONTAINING = 20
+_LARGEST = 2**1024  # what no double holds
 _MOST_REFERENCES = 200  # one after the other, with nothing between them
+
+
+class Cases(list[Any]):
+    """Options that exclude each other, of an `if`."""
 
 
 class Converter:
@@ -46,11 +68,15 @@ class Converter:
             any_order: members of objects come in any order.
             ignore: keywords that may be left out where a grammar cannot say them.
         """
-        self._rules, self._document = rules, document
-        self._any_order, self._ignore = any_order, frozenset(ignore)
+        self._rules, self._ignore = rules, frozenset(ignore)
+        self._any_order = any_order
+        check_shape(document)
+        self._references = References(document)
         self._refs: dict[str, str] = {}
+        self._begins: dict[str, set[str]] = {}  # the references with which what a reference stands for may begin
+        self._within: str | None = None  # the reference that is being converted, as long as nothing stands before
         self._write = Members(rules)
-        rules.define("space", _SPACE)
+        rules.define("space", SPACE)
         rules.define("char", _CHAR)
 
     def convert(self, schema: Any, name: str, path: str = "$") -> str:
@@ -74,24 +100,24 @@ class Converter:
         if not isinstance(schema, Mapping):
             raise SchemaError(f"{path}: expected a schema, found {json.dumps(schema)[:100]}")
         schema = without_annotations(schema)
+        if schema.pop("nullable", False):
+            return self._convert({"anyOf": [schema, {"type": "null"}]}, name, path)
         if set(schema) == {"$ref"}:
             return self._reference(schema["$ref"], path)
         schema = self._whole(schema, path)
+        if isinstance(schema, Mapping) and "nullable" in schema:  # said by a part of an allOf
+            return self._convert(schema, name, path)
         for key in ("anyOf", "oneOf"):
             if isinstance(schema, Mapping) and key in schema:
                 return self._options(schema, key, name, path)
         if isinstance(schema, bool) or not schema:
             return self._convert(schema, name, path)
-        if not isinstance(schema.get("enum", []), list):
-            raise SchemaError(f"{path}.enum: expected a list of values")
         values = finite(schema) if "const" in schema or "enum" in schema else None
         if values is not None:
             if not values:
                 raise Impossible
-            return self._rules.add(name, f"({' | '.join(map(self._value, values))}) space")
+            return self._rules.add(name, " | ".join(map(self._value, values)))
         kinds = types_of(schema) or self._implied(schema)
-        if unknown := [k for k in kinds if k not in TYPES]:
-            raise SchemaError(f"{path}.type: expected one of {', '.join(TYPES)}, found {json.dumps(unknown[0])}")
         self._check(schema, path)
         if len(kinds) > 1:
             if "number" in kinds and "integer" in kinds:
@@ -124,14 +150,15 @@ class Converter:
     # --- putting schemas together ---
 
     def _whole(self, schema: dict[str, Any], path: str) -> Any:
-        """A schema without $ref, allOf, if and not."""
+        """A schema without $ref, allOf, if and not, and what depends on a member as an `if`."""
+        schema = with_conditions(schema)
         found: Any = {k: v for k, v in schema.items() if k not in ("$ref", "allOf", "if", "then", "else", "not")}
         if "$ref" in schema:
             found = merged(found, self._followed({"$ref": schema["$ref"]}, path), path)
         for number, part in enumerate(schema.get("allOf", ())):
-            inner = self._whole(without_annotations(self._followed(part, f"{path}.allOf[{number}]")), f"{path}.allOf[{number}]")
-            found = merged(found, inner, path)
-        if isinstance(found, Mapping) and {"allOf", "if", "not", "$ref"} & set(found):
+            inner = self._followed(part, f"{path}.allOf[{number}]")
+            found = merged(found, self._whole(without_annotations(inner), f"{path}.allOf[{number}]") if isinstance(inner, Mapping) else inner, path)
+        if isinstance(found, Mapping) and {"allOf", "if", "not", "$ref", *DEPENDENT} & set(found):
             found = self._whole(dict(found), path)
         if "not" in schema:
             found = excluded(found if isinstance(found, Mapping) else {}, self._followed(schema["not"], f"{path}.not"), f"{path}.not")
@@ -150,25 +177,25 @@ class Converter:
                 continue
         if not options:
             raise Impossible
-        return {"anyOf": options}
+        return {"anyOf": Cases(options)}
 
     def _followed(self, schema: Any, path: str) -> Any:
         """A schema, or what its reference points to."""
         for _ in range(_MOST_REFERENCES):
             if not isinstance(schema, Mapping) or "$ref" not in schema:
                 return schema
-            target, rest = self._target(schema["$ref"], path), {k: v for k, v in schema.items() if k != "$ref" and k not in ANNOTATIONS}
+            target, rest = self._references.target(schema["$ref"], path), {k: v for k, v in schema.items() if k != "$ref" and k not in ANNOTATIONS}
             schema = merged(target, rest, path) if rest else target
-        raise SchemaError(f"{path}.$ref: the references form a cycle")
+        raise SchemaError(f"{path}.$ref: the references go in a circle")
 
     def _options(self, schema: Mapping[str, Any], key: str, name: str, path: str) -> str:
         rest = {k: v for k, v in schema.items() if k != key}
-        if not isinstance(schema[key], Sequence) or not schema[key]:
-            raise SchemaError(f"{path}.{key}: expected a list of schemas")
         made, given = [], []
+        shared = self._shared(schema[key], path) if key == "anyOf" and "properties" in rest and not isinstance(schema[key], Cases) else {}
         for number, option in enumerate(schema[key]):
             where = f"{path}.{key}[{number}]"
             try:
+                option = self._with_members_of_others(option, shared, where)
                 whole = merged(rest, self._followed(option, where), where) if rest else option
                 made.append(self.convert(whole, f"{name}-{number}", where))
                 given.append(self._whole(without_annotations(option), where) if isinstance(option := self._followed(whole, where), Mapping) else option)
@@ -183,33 +210,68 @@ class Converter:
                         self._say("oneOf", path, f"what option {a} allows may also be valid under option {b}; use anyOf, or tell them apart with a const")
         return self._rules.add(name, " | ".join(made))
 
+    def _shared(self, options: Sequence[Any], path: str) -> dict[str, Any]:
+        """The members that open options of an anyOf name: an object may have those of several."""
+        found: dict[str, Any] = {}
+        for option in options:
+            option = self._followed(option, path)
+            if isinstance(option, Mapping) and option.get("additionalProperties") is not False:
+                found = {**found, **{k: v for k, v in option.get("properties", {}).items() if k not in found}}
+        return found
+
+    def _with_members_of_others(self, option: Any, shared: Mapping[str, Any], path: str) -> Any:
+        option = self._followed(option, path) if shared else option
+        if not isinstance(option, Mapping) or "properties" not in option or "additionalProperties" in option:
+            return option
+        return {**option, "properties": {**shared, **option["properties"]}}
+
     # --- references ---
 
-    def _target(self, reference: Any, path: str) -> Any:
-        if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-            raise SchemaError(f"{path}.$ref: expected a reference within the schema (#/...), found {json.dumps(reference)}")
-        target: Any = self._document
-        for part in reference[2:].split("/") if reference != "#" else ():
-            key = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(target, Sequence) and not isinstance(target, str) and key.isdigit() and int(key) < len(target):
-                target = target[int(key)]
-            elif isinstance(target, Mapping) and key in target:
-                target = target[key]
-            else:
-                raise SchemaError(f"{path}.$ref: the schema has no {reference}")
-        return target
+    @property
+    def document(self) -> Any:
+        """The schema that references point into, with whole addresses where it gives itself any."""
+        return self._references.document
 
-    def _reference(self, reference: Any, path: str) -> str:
-        if not isinstance(reference, str) or reference not in self._refs:
-            target = self._target(reference, path)
+    def _reference(self, reference: str, path: str) -> str:
+        outer, self._within = self._within, reference
+        if outer is not None:
+            self._begins.setdefault(outer, set()).add(reference)
+        if reference not in self._refs:
+            target = self._references.target(reference, path)
             name = self._refs[reference] = self._rules.reserve("ref-" + (reference.rsplit("/", 1)[1] if "/" in reference else "document"))
             self._rules.define(name, self.convert(target, f"{name}-body", reference))
+            if self._leads_to_itself(reference):
+                raise SchemaError(f"{path}.$ref: the references go in a circle: {reference} stands for itself")
+        self._within = outer
         return self._refs[reference]
+
+    def _leads_to_itself(self, reference: str) -> bool:
+        waiting, seen = [reference], set()
+        while waiting:
+            for other in self._begins.get(waiting.pop(), ()):
+                if other == reference:
+                    return True
+                if other not in seen:
+                    seen.add(other)
+                    waiting.append(other)
+        return False
 
     # --- values ---
 
     def _value(self, value: Any) -> str:
+        """A given value: its members in its own order, with the white space that any value may have."""
+        if isinstance(value, Mapping):
+            return self._around("{}", ' "," space '.join(f'{self._key(k)} space ":" space {self._value(v)}' for k, v in value.items()))
+        if isinstance(value, list):
+            return self._around("[]", ' "," space '.join(map(self._value, value)))
         return literal(json.dumps(value, ensure_ascii=False))
+
+    def _key(self, name: str) -> str:
+        return literal(json.dumps(name, ensure_ascii=False))
+
+    def _around(self, brackets: str, inner: str) -> str:
+        """An object or a list of what stands within it."""
+        return f"{literal(brackets[0])} space {inner}{' space' if inner else ''} {literal(brackets[1])}"
 
     def _any(self) -> str:
         if "value" not in self._refs:
@@ -217,17 +279,18 @@ class Converter:
             pair = 'string ":" space value'
             for kind, body in _PRIMITIVES.items():
                 self._rules.define(kind, body)
-            self._rules.define("any-object", f'"{{" space ({pair} ("," space {pair})*)? "}}" space')
-            self._rules.define("any-array", '"[" space (value ("," space value)*)? "]" space')
+            self._rules.define("any-object", self._around("{}", f'({pair} ("," space {pair})*)?'))
+            self._rules.define("any-array", self._around("[]", '(value ("," space value)*)?'))
             self._rules.define("value", "any-object | any-array | string | number | boolean | null")
         return "value"
 
     def _typed(self, schema: Mapping[str, Any], kind: str, name: str, path: str) -> str:
         match kind:
-            case "object":
-                return self._object(schema, name, path)
-            case "array":
-                return self._array(schema, name, path)
+            case "object" | "array":
+                outer, self._within = self._within, None
+                made = self._object(schema, name, path) if kind == "object" else self._array(schema, name, path)
+                self._within = outer
+                return made
             case "string":
                 return self._string(schema, name, path)
             case "integer" | "number":
@@ -251,23 +314,33 @@ class Converter:
                 if key in self._ignore:
                     continue
                 raise SchemaError(f"{path}.{key}: {error}") from None
-            return self._rules.add(name, f'"\\"" {written(node, quoted=True)} "\\"" space')
+            return self._rules.add(name, f'"\\"" {written(node, quoted=True)} "\\""')
         if lengths:
-            return self._rules.add(name, f'"\\"" char{_times(schema, "minLength", "maxLength", path)} "\\"" space')
+            return self._rules.add(name, f'"\\"" char{_times(*_limits(schema, "minLength", "maxLength"))} "\\""')
         return self._rules.add("string", _PRIMITIVES["string"])
 
     def _number(self, schema: Mapping[str, Any], kind: str, name: str, path: str) -> str:
         keys = [k for k in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if k in schema]
-        if not keys:
+        multiple = Decimal(str(schema["multipleOf"])) if "multipleOf" in schema and "multipleOf" not in self._ignore else None
+        if not keys and multiple is None:
             return self._rules.add(kind, _PRIMITIVES[kind])
         for key in keys:
-            if isinstance(schema[key], bool) or not isinstance(schema[key], (int, float)) or abs(schema[key]) > 10**15:
-                raise SchemaError(f"{path}.{key}: expected a number up to 10^15, found {json.dumps(schema[key])}")
+            if not abs(schema[key]) < _LARGEST:
+                raise SchemaError(f"{path}.{key}: expected a number that a double can hold, found {json.dumps(schema[key])[:100]}")
         exact = {k: Decimal(str(schema[k])) for k in keys}
         low = max(((exact[k], k.startswith("ex")) for k in ("minimum", "exclusiveMinimum") if k in exact), default=(None, False))
         high = min(((exact[k], not k.startswith("ex")) for k in ("maximum", "exclusiveMaximum") if k in exact), default=(None, True))
         below = not high[1]
-        if kind == "number":
+        if multiple is not None:
+            made = multiples(multiple, low[0], high[0], above=low[1], below=below, whole=kind == "integer")
+            if made is None:
+                self._say(
+                    "multipleOf",
+                    path,
+                    f"numbers between limits of which there are at most {MOST_MULTIPLES}, or 1, 0.1, 0.01 and so on, are supported in a grammar",
+                )
+            body = made or ""
+        elif kind == "number":
             body = numbers(low[0], high[0], above=low[1], below=below)
         else:
             first = None if low[0] is None else int(low[0].to_integral_value("ROUND_CEILING"))
@@ -277,67 +350,107 @@ class Converter:
             body = integers(first, last)
         if not body:
             raise Impossible
-        return self._rules.add(name, f"{body} space")
+        return self._rules.add(name, body)
 
     # --- objects ---
 
     def _object(self, schema: Mapping[str, Any], name: str, path: str) -> str:
-        properties, required = schema.get("properties", {}), schema.get("required", [])
-        patterns = schema.get("patternProperties", {})
-        if not isinstance(properties, Mapping) or not isinstance(required, Sequence) or not isinstance(patterns, Mapping):
-            raise SchemaError(f"{path}: expected properties as an object and required as a list")
-        if "propertyNames" in schema:
-            self._say("propertyNames", path, "this keyword is not supported in a grammar; use patternProperties")
-        others = schema.get("additionalProperties", not properties and not patterns)
+        required, patterns = schema.get("required", []), schema.get("patternProperties", {})
+        properties = self._properties(schema, path)
+        closed = schema.get("additionalProperties", schema.get("unevaluatedProperties", not properties and not patterns))
         pairs = {}
         for key, value in properties.items():
-            for pattern in patterns:
-                if _matches(pattern, key):
-                    value = merged(self._followed(value, path), self._followed(patterns[pattern], path), f"{path}.properties.{key}")
-            if value is False:
+            try:
+                rule = self.convert(value, f"{name}-{key}", f"{path}.properties.{key}")
+            except Impossible:
+                if key in required:
+                    raise
                 continue
-            rule = self.convert(value, f"{name}-{key}", f"{path}.properties.{key}")
-            pairs[key] = self._rules.add(f"{name}-{key}-kv", f'{self._value(key)} space ":" space {rule}')
-        if missing := [r for r in required if r not in pairs]:
-            if others is False or properties.get(missing[0]) is False or patterns:
-                raise Impossible
-            for key in missing:  # a required member that nothing else is said about
-                rule = self.convert(others, f"{name}-{key}", f"{path}.additionalProperties")
-                pairs[key] = self._rules.add(f"{name}-{key}-kv", f'{self._value(key)} space ":" space {rule}')
-        fewest, most = _limits(schema, "minProperties", "maxProperties", path)
-        names = list(pairs) + [k for k, v in properties.items() if v is False]
-        extra = self._others(patterns, others, names, name, path) if most != 0 else None
+            pairs[key] = self._rules.add(f"{name}-{key}-kv", f'{self._key(key)} space ":" space {rule}')
+        for key in (r for r in required if r not in pairs):  # that nothing else is said about
+            others = schema.get("additionalProperties", schema.get("unevaluatedProperties", True))
+            rule = self._convert(others, f"{name}-{key}", f"{path}.additionalProperties")
+            pairs[key] = self._rules.add(f"{name}-{key}-kv", f'{self._key(key)} space ":" space {rule}')
+        fewest, most = _limits(schema, "minProperties", "maxProperties")
+        extra = self._others(schema, closed, [*properties, *pairs], name, path) if most != 0 else None
         if not pairs and extra:
             if fewest > 1:  # the same key may come twice, and then counts once
                 self._say("minProperties", path, "requiring more than one unnamed property is not supported in a grammar")
-            return self._rules.add(name, f'"{{" space {several(extra, fewest, most)} "}}" space')
+            return self._rules.add(name, self._around("{}", several(extra, fewest, most)))
         if fewest > len(required):
             self._say("minProperties", path, "requiring more properties than those of 'required' is not supported in a grammar")
         if most is not None and (most < len(pairs) or extra):
             self._say("maxProperties", path, "fewer properties than the schema names are not supported in a grammar")
         order = self._in_any_order if self._any_order and len(pairs) > 1 else self._write.in_order
-        return self._rules.add(name, f'"{{" space {order(pairs, list(required), extra, name)} "}}" space')
+        return self._rules.add(name, self._around("{}", order(pairs, list(required), extra, name)))
 
-    def _others(self, patterns: Mapping[str, Any], others: Any, names: Sequence[str], name: str, path: str) -> str | None:
+    def _properties(self, schema: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """The named members with all that is said about them; False where there may be none of that name."""
+        patterns, names = schema.get("patternProperties", {}), self._names(schema, path)
+        found = {}
+        for key in dict.fromkeys([*schema.get("properties", {}), *schema.get("required", ())]):
+            matching = [p for p in patterns if _matches(p, key, path)]
+            if key not in schema.get("properties", {}) and not matching:
+                if not holds(key, names, path):
+                    raise Impossible
+                continue
+            value = schema.get("properties", {}).get(key, True) if holds(key, names, path) else False
+            with_patterns: Any = value
+            for pattern in matching:
+                try:
+                    with_patterns = merged(self._followed(with_patterns, path), self._followed(patterns[pattern], path), f"{path}.properties.{key}")
+                except Impossible:
+                    with_patterns = False
+            found[key] = with_patterns
+        return found
+
+    def _names(self, schema: Mapping[str, Any], path: str) -> Any:
+        """What the names of members must be, as a schema of texts."""
+        if "propertyNames" in self._ignore:
+            return True
+        names = self._followed(schema.get("propertyNames", True), f"{path}.propertyNames")
+        return self._whole(without_annotations(names), f"{path}.propertyNames") if isinstance(names, Mapping) else names
+
+    def _others(self, schema: Mapping[str, Any], others: Any, names: Sequence[str], name: str, path: str) -> str | None:
         """A rule for members beyond the named ones; None where there are none."""
-        made = []
+        made, patterns = [], schema.get("patternProperties", {})
         if len(patterns) > 1 and not _told_apart(list(patterns)):
             self._say("patternProperties", path, "several patterns are supported in a grammar only if they begin with ^ and different characters")
-        for number, (pattern, schema) in enumerate(patterns.items()):
-            if schema is False:
-                continue
-            try:
-                key = written(read_regex(pattern), quoted=True)
-            except GrammarError as error:
-                raise SchemaError(f"{path}.patternProperties: {error}") from None
-            rule = self.convert(schema, f"{name}-pattern-{number}", f"{path}.patternProperties.{pattern}")
-            if any(_matches(pattern, n) for n in names):
-                self._say("patternProperties", path, f"the pattern {pattern!r} also matches a property; a grammar cannot tell them apart")
-            made.append(self._rules.add(f"{name}-pattern-{number}-kv", f'"\\"" {key} "\\"" space ":" space {rule}'))
-        if others is not False and not patterns:
-            rule = self.convert(others, f"{name}-other", f"{path}.additionalProperties")
-            made.append(self._rules.add(f"{name}-other-kv", f'{self._write.other_key(names, name)} space ":" space {rule}'))
+        if patterns and self._names(schema, path) not in (True, {}):
+            self._say("propertyNames", path, "this keyword beside patternProperties is not supported in a grammar")
+        for number, (pattern, value) in enumerate(patterns.items()):
+            key = self._expression(pattern, f"{path}.patternProperties")
+            with suppress(Impossible):
+                rule = self._convert(value, f"{name}-pattern-{number}", f"{path}.patternProperties.{pattern}")
+                if any(_matches(pattern, n, path) for n in names):
+                    self._say("patternProperties", path, f"the pattern {pattern!r} also matches a property; a grammar cannot tell them apart")
+                made.append(self._rules.add(f"{name}-pattern-{number}-kv", f'"\\"" {key} "\\"" space ":" space {rule}'))
+        if not patterns:
+            with suppress(Impossible):
+                rule = self._convert(others, f"{name}-other", f"{path}.additionalProperties")
+                key = self._other_key(self._names(schema, path), names, name, path)
+                made.append(self._rules.add(f"{name}-other-kv", f'{key} space ":" space {rule}'))
         return self._rules.add(f"{name}-others", " | ".join(made)) if made else None
+
+    def _other_key(self, allowed: Any, names: Sequence[str], name: str, path: str) -> str:
+        """A rule for the names of additional members: what propertyNames allows, and none of some."""
+        if allowed in (True, {}, {"type": "string"}):
+            return self._write.other_key(names, name)
+        allowed = merged(allowed, {"type": "string"}, f"{path}.propertyNames")
+        values = finite(allowed)
+        if values is not None:
+            if not (left := [v for v in values if v not in names]):
+                raise Impossible
+            return self._rules.add(f"{name}-key", " | ".join(map(self._key, left)))
+        if any(holds(n, allowed, f"{path}.propertyNames") for n in names):
+            self._say("propertyNames", path, "this keyword also allows a property; a grammar cannot tell them apart")
+        return self.convert(allowed, f"{name}-key", f"{path}.propertyNames")
+
+    def _expression(self, pattern: str, path: str) -> str:
+        try:
+            return written(read_regex(pattern), quoted=True)
+        except GrammarError as error:
+            raise SchemaError(f"{path}: {error}") from None
 
     def _in_any_order(self, pairs: Mapping[str, str], required: list[str], extra: str | None, name: str) -> str:
         """Members in any order, each once at most: a rule for every set of those that are left."""
@@ -349,32 +462,48 @@ class Converter:
     # --- arrays ---
 
     def _array(self, schema: Mapping[str, Any], name: str, path: str) -> str:
-        low, high = _limits(schema, "minItems", "maxItems", path)
-        prefix = schema.get("prefixItems", schema["items"] if isinstance(schema.get("items"), list) else ())
-        rest = schema.get("additionalItems" if isinstance(schema.get("items"), list) else "items", not prefix)
+        low, high = _limits(schema, "minItems", "maxItems")
+        listed = isinstance(schema.get("items"), list)
+        prefix = schema.get("prefixItems", schema["items"] if listed else ())
+        rest = schema.get("additionalItems" if listed else "items", schema.get("unevaluatedItems", not prefix))
+        if "contains" in schema and schema.get("minContains", 1) > 0 and "contains" not in self._ignore:
+            return self._containing(schema, prefix, rest, low, high, name, path)
         if schema.get("uniqueItems"):
             return self._unique(schema, low, high, name, path)
-        if high == 0:
-            return self._rules.add(name, '"[" space "]" space')
+        item = self._item(rest, f"{name}-item", f"{path}.items") if high is None or high > len(prefix) else None
         if not prefix:
-            try:
-                item = self.convert(rest, f"{name}-item", f"{path}.items") if rest is not False else None
-            except Impossible:
-                item = None
-            if item is None:
-                if low:
-                    raise Impossible
-                return self._rules.add(name, '"[" space "]" space')
-            return self._rules.add(name, f'"[" space {several(item, low, high)} "]" space')
+            if item is None and low:
+                raise Impossible
+            return self._rules.add(name, self._around("[]", several(item, low, high) if item is not None else ""))
         made = [self.convert(s, f"{name}-{n}", f"{path}.prefixItems[{n}]") for n, s in enumerate(prefix)][:high]
-        more = self.convert(rest, f"{name}-item", f"{path}.items") if rest is not False and (high is None or high > len(made)) else None
-        if low > len(made) and more is None:
+        if low > len(made) and item is None:
             raise Impossible
         # All of the prefix, as OpenAI and pydantic mean it, though a schema without minItems would allow fewer.
         body = ' "," space '.join(made)
-        if more is not None and (low > len(made) or "items" in schema):
-            body += f' ("," space {more}){{{max(low - len(made), 0)},{"" if high is None else high - len(made)}}}'
-        return self._rules.add(name, f'"[" space {body} "]" space')
+        if item is not None and (low > len(made) or "items" in schema):
+            body += f' ("," space {item}){{{max(low - len(made), 0)},{"" if high is None else high - len(made)}}}'
+        return self._rules.add(name, self._around("[]", body))
+
+    def _item(self, schema: Any, name: str, path: str) -> str | None:
+        try:
+            return self._convert(schema, name, path)
+        except Impossible:
+            return None
+
+    def _containing(self, schema: Mapping[str, Any], prefix: Sequence[Any], rest: Any, low: int, high: int | None, name: str, path: str) -> str:
+        """Items of which one is what `contains` says: wherever it stands, others come before and after it."""
+        if prefix or schema.get("uniqueItems") or schema.get("minContains", 1) > 1 or (high is not None and high > _MOST_CONTAINING):
+            self._say("contains", path, f"this is supported in a grammar only for one of up to {_MOST_CONTAINING} items, or of any number, that are all alike")
+        if high == 0:
+            raise Impossible
+        wanted = merged(self._followed(rest, path), self._followed(schema["contains"], path), f"{path}.contains")
+        one, item = self.convert(wanted, f"{name}-contained", f"{path}.contains"), self.convert(rest, f"{name}-item", f"{path}.items")
+        before, after = f'({item} "," space)', f'("," space {item})'
+        if high is None:
+            options = [f"{before}{{{n}}} {one} {after}{{{low - 1 - n},}}" for n in range(low - 1)] + [f"{before}{{{max(low - 1, 0)},}} {one} {after}*"]
+        else:
+            options = [f"{before}{{{n}}} {one} {after}{{{max(low - 1 - n, 0)},{high - 1 - n}}}" for n in range(high)]
+        return self._rules.add(name, self._around("[]", f"({' | '.join(options)})"))
 
     def _unique(self, schema: Mapping[str, Any], low: int, high: int | None, name: str, path: str) -> str:
         values = finite(self._followed(schema.get("items", {}), path))
@@ -386,14 +515,15 @@ class Converter:
         most = len(values) if high is None else min(high, len(values))
         if low > most:
             raise Impossible
-        body = self._write.in_any_order(values, lambda left: len(values) - len(left) >= low, lambda v: f"{self._value(v)} space", f"{name}-left", most=most)
-        return self._rules.add(name, f'"[" space {body} "]" space')
+        body = self._write.in_any_order(values, lambda left: len(values) - len(left) >= low, self._value, f"{name}-left", most=most)
+        return self._rules.add(name, self._around("[]", body))
 
 
-def _matches(pattern: str, text: str) -> bool:
-    import re
-
-    return re.search(pattern, text) is not None
+def _matches(pattern: str, text: str, path: str) -> bool:
+    try:
+        return re.search(pattern, text) is not None
+    except re.error as error:
+        raise SchemaError(f"{path}.patternProperties: {error}, in the expression {pattern[:100]!r}") from None
 
 
 def _told_apart(patterns: Sequence[str]) -> bool:
@@ -407,15 +537,14 @@ def _told_apart(patterns: Sequence[str]) -> bool:
     )
 
 
-def _limits(schema: Mapping[str, Any], least: str, most: str, path: str) -> tuple[int, int | None]:
+def _limits(schema: Mapping[str, Any], least: str, most: str) -> tuple[int, int | None]:
     low, high = schema.get(least, 0), schema.get(most)
-    if isinstance(low, bool) or not isinstance(low, int) or low < 0 or (high is not None and (not isinstance(high, int) or high < low)):
-        raise SchemaError(f"{path}: expected 0 <= {least} <= {most}, found {low} and {high}")
+    if high is not None and high < low:
+        raise Impossible
     return low, high
 
 
-def _times(schema: Mapping[str, Any], least: str, most: str, path: str) -> str:
-    low, high = _limits(schema, least, most, path)
+def _times(low: int, high: int | None) -> str:
     return f"{{{low},{'' if high is None else high}}}"
 
 
@@ -431,6 +560,7 @@ def json_schema_to_gbnf(schema: Any, *, any_order: bool = False, ignore: Collect
     """
     rules = Rules()
     try:
-        return rules.text(Converter(rules, schema, any_order=any_order, ignore=ignore).convert(schema, "document"))
+        converter = Converter(rules, schema, any_order=any_order, ignore=ignore)
+        return rules.text(converter.convert(converter.document, "document"))
     except RecursionError:
         raise SchemaError("the schema is nested too deeply") from None

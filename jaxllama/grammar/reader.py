@@ -1,7 +1,7 @@
 """GBNF, llama.cpp's notation for grammars, read and checked.
 
 What llama.cpp refuses is refused: rules that nobody defines, a missing root, left recursion, repetitions that would make more than 2,000 rules there. Two
-differences: a limit above 2,000 is kept, which llama.cpp takes for none; left recursion that llama.cpp does not see, and then follows without end, is refused too.
+differences: a limit above 2,000 is kept, which llama.cpp takes for none; left recursion that llama.cpp does not see, and follows without end, is refused.
 Source: llama.cpp's llama-grammar.cpp and grammars/README.md.
 """
 

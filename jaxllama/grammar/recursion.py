@@ -12,9 +12,9 @@ MOST_REPETITIONS = 2000
 def checked(rules: Rules, root: str, groups: Collection[Node], unused: Iterable[tuple[str, Node]], fail: Callable[[str, str], Exception]) -> Rules:
     """The rules that the root leads to, with fewer ways to read the same text: how often something comes at least says nothing where it may be empty.
 
-    Rules that llama.cpp refuses are refused, and those that it follows without end. llama.cpp takes only that for empty which has an alternative with nothing in
-    it: `"a"?` and `("a" | "")`, but neither `("a"?)` nor a rule `x ::= "a"?`. What it does not see there (`root ::= x root`) is a circle that may be left, unless
-    every turn leaves something to do (`root ::= x root "b"`).
+    Rules that llama.cpp refuses are refused, and those that it follows without end. llama.cpp takes only that for empty which has an alternative with nothing
+    in it: `"a"?` and `("a" | "")`, but neither `("a"?)` nor a rule `x ::= "a"?`. What it does not see there (`root ::= x root`) is a circle that may be left,
+    unless every turn leaves something to do (`root ::= x root "b"`).
 
     Args:
         groups: nodes that stand in parentheses.

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from .gbnf import Rules, class_char, literal
 
 PLAIN = r'"\\\x7F\x00-\x1F'  # what a JSON string does not hold as it is
+_SHORT = {"\b": "b", "\t": "t", "\n": "n", "\f": "f", "\r": "r", '"': '"', "\\": "\\"}  # escapes of one character
+
+
+def _digit(digit: str) -> str:
+    return digit + digit.upper() if digit.isalpha() else digit
+
+
+def _hex(digits: str) -> str:
+    return " ".join(f"[{_digit(d)}]" for d in digits)
 
 
 class Members:
@@ -17,7 +26,7 @@ class Members:
         self._rules = rules
 
     def other_key(self, names: Sequence[str], name: str) -> str:
-        """A key that is none of some names: a tree of their characters. Without escapes, with which a name could be written in another way."""
+        """A key that is none of some names: a tree of their characters."""
         if not names:
             return r'"\"" char* "\""'
         tree: dict[str, Any] = {}
@@ -28,32 +37,58 @@ class Members:
             node[""] = {}
 
         def rest(node: dict[str, Any]) -> str:
-            chars = [c for c in node if c >= " " and c not in '"\\\x7f']  # the others are written with escapes
-            escaped = "".join(class_char(ord(c)) for c in chars)
-            options = [f"[^{PLAIN}{escaped}] [^{PLAIN}]*"]
-            options += [f"{literal(c)} {rest(node[c])}" for c in chars]
+            chars = [c for c in node if c]
+            if not chars:
+                return "char+"
+            plain = [c for c in chars if c >= " " and c not in '"\\\x7f']
+            options = [f"[^{PLAIN}{''.join(class_char(ord(c)) for c in plain)}] char*", f"[\\\\] {self._other_escape(chars)} char*"]
+            for char in chars:
+                mark = _SHORT.get(char)
+                written = literal(char) if char in plain else literal("\\" + mark) if mark else f'"\\\\u" {_hex(f"{ord(char):04x}")}'
+                options.append(f"{written} {rest(node[char])}")
             return f"({' | '.join(options)})" + ("" if "" in node else "?")
 
         return self._rules.add(f"{name}-key", f'"\\"" {rest(tree)} "\\""')
 
-    def in_order(self, pairs: Mapping[str, str], required: list[str], extra: str | None, name: str) -> str:
-        """Required members in order, then any of the optional ones in order, then others."""
-        first = [pairs[k] for k in pairs if k in required]
-        optional = [pairs[k] for k in pairs if k not in required]
-        tail = f'({extra} ("," space {extra})*)' if extra else ""
-        rest = self._optional(optional, tail, name)
-        head = ' "," space '.join(first)
-        if not head:
-            return f"({rest})?" if rest else ""
-        return f'{head} ("," space ({rest}))?' if rest else head
+    def _other_escape(self, chars: Sequence[str]) -> str:
+        """What may come after a backslash, where it stands for none of some characters."""
+        marks = "".join(class_char(ord(mark)) for char, mark in _SHORT.items() if char not in chars)
+        codes = sorted({f"{ord(c) if ord(c) < 0x10000 else 0xD800 + ((ord(c) - 0x10000) >> 10):04x}" for c in chars})
+        options = [f"[{marks}]"] if marks else []
 
-    def _optional(self, optional: list[str], tail: str, name: str) -> str:
-        """Any of some members in order, one at least."""
-        after = tail
-        for number in reversed(range(len(optional))):
-            here = f'{optional[number]} ("," space ({after}))?' if after else optional[number]
-            after = self._rules.add(f"{name}-from-{number}", f"{here} | {after}" if after else here)
-        return after
+        def others(tails: Sequence[str]) -> list[str]:
+            """Hexadecimal digits that are none of some."""
+            firsts = dict.fromkeys(t[0] for t in tails)
+            free = "".join(_digit(d) for d in "0123456789abcdef" if d not in firsts)
+            found = [f"[{free}] [0-9a-fA-F]{{{len(tails[0]) - 1}}}" if len(tails[0]) > 1 else f"[{free}]"] if free else []
+            for first in firsts if len(tails[0]) > 1 else ():
+                if more := others([t[1:] for t in tails if t[0] == first]):
+                    found.append(f"[{_digit(first)}] ({' | '.join(more)})")
+            return found
+
+        if more := others(codes):
+            options.append(f'"u" ({" | ".join(more)})')
+        return self._rules.add(f"escape-{'-'.join(codes[:4])}", " | ".join(options))
+
+    def in_order(self, pairs: Mapping[str, str], required: Collection[str], extra: str | None, name: str) -> str:
+        """Members in their order, the required ones all and of the others any, then additional ones."""
+        parts = [f'"," space {rule}' if key in required else f'("," space {rule})?' for key, rule in pairs.items()]
+        parts += [f'("," space {extra})*'] if extra else []
+        keys, made = list(pairs), []
+        first = next((n for n, key in enumerate(keys) if key in required), len(keys))  # with which the members may begin at the latest
+        after = " ".join(parts[first + 1 :]) if first < len(keys) else ""
+        if first < len(keys):
+            made.append(f"{pairs[keys[first]]} {after}")
+            after = f"{parts[first]} {after}"
+        elif extra:
+            made.append(f"{extra} {parts[-1]}")
+            after = parts[-1]
+        for number in reversed(range(first)):
+            after = self._rules.add(f"{name}-after-{number}", after) if after.strip() else ""
+            made.append(f"{pairs[keys[number]]} {after}".rstrip())
+            after = f"{parts[number]} {after}"
+        found = " | ".join(reversed(made))
+        return found if first < len(keys) and len(made) == 1 else f"({found})" if first < len(keys) else f"({found})?" if found else ""
 
     def in_any_order(
         self,

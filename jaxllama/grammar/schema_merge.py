@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
-ANNOTATIONS = frozenset("title description default examples $schema $id $defs definitions deprecated readOnly writeOnly $comment strict discriminator".split())
+ANNOTATIONS = frozenset(
+    "title description default example examples $schema $id $anchor $dynamicAnchor $vocabulary $defs definitions deprecated readOnly writeOnly $comment strict "
+    "discriminator contentMediaType contentEncoding contentSchema externalDocs xml".split()
+)
+DEPENDENT = ("dependentRequired", "dependentSchemas")
 TYPES = ("boolean", "null", "integer", "number", "string", "object", "array")
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
@@ -23,7 +28,15 @@ class Impossible(SchemaError):
 
 
 def without_annotations(schema: Schema) -> dict[str, Any]:
-    return {k: v for k, v in schema.items() if k not in ANNOTATIONS}
+    return {k: v for k, v in schema.items() if k not in ANNOTATIONS and not k.startswith("x-")}
+
+
+def with_conditions(schema: Schema) -> dict[str, Any]:
+    """A schema in which what depends on a member is an `if`."""
+    found = {k: v for k, v in schema.items() if k not in DEPENDENT}
+    conditions = [({"required": [k]}, {"required": v}) for k, v in schema.get("dependentRequired", {}).items() if v]
+    conditions += [({"required": [k]}, v) for k, v in schema.get("dependentSchemas", {}).items()]
+    return {**found, "allOf": [*found.get("allOf", ()), *({"if": a, "then": b} for a, b in conditions)]} if conditions else found
 
 
 def types_of(schema: Schema) -> list[str] | None:
@@ -68,11 +81,11 @@ def merged(a: Any, b: Any, path: str) -> dict[str, Any] | bool:
             found[key] = max(mine, value)
         elif key in _UPPER:
             found[key] = min(mine, value)
-        elif key == "uniqueItems":
-            found[key] = mine or value
+        elif key in ("uniqueItems", "nullable"):
+            found[key] = (mine or value) if key == "uniqueItems" else (mine and value)
         elif key in ("properties", "patternProperties"):
             found[key] = _members(mine, value, f"{path}.{key}")
-        elif key in ("items", "additionalProperties"):
+        elif key in ("items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems"):
             found[key] = _both(mine, value, f"{path}.{key}")
         elif key == "prefixItems" and len(mine) == len(value):
             found[key] = [_both(x, y, f"{path}.{key}") for x, y in zip(mine, value, strict=True)]
@@ -158,6 +171,8 @@ def holds(value: Any, schema: Any, path: str) -> bool:
         elif key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             limit = {"minimum": value.__ge__, "maximum": value.__le__, "exclusiveMinimum": value.__gt__, "exclusiveMaximum": value.__lt__}
             good = kind not in ("integer", "number") or bool(limit[key](wanted))
+        elif key == "multipleOf":
+            good = kind not in ("integer", "number") or Fraction(str(value)) % Fraction(str(wanted)) == 0
         elif key in ("minItems", "maxItems"):
             good = kind != "array" or (len(value) >= wanted if key == "minItems" else len(value) <= wanted)
         elif key == "required":
@@ -203,7 +218,7 @@ def finite(schema: Any) -> list[Any] | None:
         values = [v for t in types_of(schema) or [] for v in ((True, False) if t == "boolean" else (None,))]
     else:
         return None
-    return [v for v in values if holds(v, {k: s for k, s in schema.items() if k not in ("const", "enum")}, "$")]
+    return [v for v in values if holds(v, {k: s for k, s in schema.items() if k != ("const" if "const" in schema else "enum")}, "$")]
 
 
 def excluded(schema: Schema, what: Any, path: str) -> dict[str, Any] | bool:

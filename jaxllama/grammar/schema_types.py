@@ -9,11 +9,20 @@ from typing import Any
 from .schema_merge import Schema, SchemaError, finite, holds, type_of, types_of
 
 KNOWN = {
-    "object": {"properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties", "propertyNames"},
-    "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "additionalItems"},
+    "object": {
+        "properties",
+        "required",
+        "additionalProperties",
+        "patternProperties",
+        "minProperties",
+        "maxProperties",
+        "propertyNames",
+        "unevaluatedProperties",
+    },
+    "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "additionalItems", "contains", "minContains", "unevaluatedItems"},
     "string": {"minLength", "maxLength", "pattern", "format"},
-    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"},
+    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "format"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "format"},
     "boolean": set(),
     "null": set(),
 }

@@ -22,7 +22,7 @@ def test_a_thought_ends_where_its_end_stands_first(end):
     grammar = after_thought(EMPTY, "<", end, opened=True)
     for text in texts("".join(dict.fromkeys(end + "c")), 6):
         at = text.find(end)
-        assert grammar.accepts(text) == (at >= 0 and not text[at + len(end) :].strip(" \n")), text
+        assert grammar.accepts(text) == (at >= 0 and text[at + len(end) :] in ("", " ", "\n", "\n\n", "\n ", "\n\n ")), text
 
 
 def test_what_comes_after_a_thought():
@@ -34,6 +34,7 @@ def test_what_comes_after_a_thought():
         for thought in (">", "so>\n ", "^ab> "):
             assert opened.accepts(thought + inner) == good
             assert may.accepts(f"\n <{thought}{inner}") == good
+            assert not may.accepts(f"\n\n\n<{thought}{inner}")
         assert may.accepts(inner) == good
         assert not opened.accepts(inner)
 

@@ -191,7 +191,8 @@ def test_what_a_schemas_grammar_writes_validates(schema):
     ("number", "value", "fits"),
     [
         (0, {"b": "x"}, True),
-        (0, {"b": "x", "a": 3, "c": True}, True),
+        (0, {"a": 3, "b": "x", "c": True}, True),
+        (0, {"b": "x", "a": 3}, False),
         (0, {"a": 3}, False),
         (0, {"b": 3}, False),
         (0, {"b": "x", "z": 1}, False),

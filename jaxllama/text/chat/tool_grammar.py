@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxllama.grammar.gbnf import Rules, literal
+from jaxllama.grammar.gbnf import SPACE, Rules, literal
 from jaxllama.grammar.json_schema import Converter
 from jaxllama.grammar.schema_members import Members
 
@@ -49,14 +49,14 @@ def tool_grammar(
     chosen = [t["function"] for t in tools if choice in ("auto", "required", t["function"]["name"])]
     calls = [_call(rules, syntax, f, ignore) for f in chosen]
     call = rules.add("call", " | ".join(calls))
+    ws = rules.add("space", SPACE)
     if syntax.kind == HARMONY:
         return ToolGrammar(rules.text(call), "<|channel|>commentary to=" if choice == "auto" else None)
     if syntax.kind == FUNCTIONARY:
-        body = f'">>>" {call}' + (f' (">>>" {call})*' if parallel else "")
+        body = f'">>>" {call}' + (f' ({ws} ">>>" {call})*' if parallel else "")
         if choice == "auto":
             body = f'">>>all\\n" {rules.without("said", [">>>"])} ({body})? | {body}'
         return ToolGrammar(rules.text(body), ">>>" if choice == "auto" else None)
-    ws = rules.add("gap", "[ \\t\\n]*")
     one = call
     if syntax.call_start:
         one = f"{literal(syntax.call_start)} {ws + ' ' if syntax.kind == JSON else ''}{call}"
@@ -118,7 +118,7 @@ def _tagged(rules: Rules, syntax: ToolSyntax, name: str, schema: Mapping[str, An
             body = f"({' | '.join(map(literal, texts))}) {literal(syntax.value_end)}"
         else:
             body = f"{converter.convert(value, f'{name}-{key}', f'{name}.{key}')} {literal(syntax.value_end)}"
-        argument = f"gap {literal(syntax.argument_start + key + syntax.key_end)} {body}"
+        argument = f"space {literal(syntax.argument_start + key + syntax.key_end)} {body}"
         parts.append(argument if key in required else f"({argument})?")
     return " ".join(parts)
 
