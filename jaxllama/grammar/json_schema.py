@@ -46,7 +46,7 @@ _PRIMITIVES = {
     "number": f'{_WHOLE} ("." [0-9]{{1,{PLACES}}})? {EXPONENT}',
     "string": r'"\"" char* "\""',
 }
-_UNSAID = frozenset("idn-email idn-hostname iri iri-reference uri-template relative-json-pointer".split())
+_UNSAID = frozenset("idn-email idn-hostname iri iri-reference uri-template".split())
 MOST_IN_ANY_ORDER = 10
 _MOST_UNIQUE = 8
 _MOST_CONTAINING = 20
