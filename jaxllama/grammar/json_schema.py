@@ -1,7 +1,8 @@
 """JSON schemas as GBNF: what the grammar lets through validates. What a grammar cannot say is an error that names it, never left out in silence.
 
 The grammar allows less than the schema in three ways, as llama.cpp's does: members come in the schema's order (unless `any_order`), there are no members beyond
-`properties` unless `additionalProperties` or `patternProperties` ask for them, and white space is limited.
+`properties` unless `additionalProperties` or `patternProperties` ask for them, and white space is limited. How numbers are written says `number_range`, and how
+strings of a format do `string_formats`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from .gbnf import SPACE, Rules, literal
+from .intersect import intersected
 from .number_range import DIGITS, EXPONENT, MOST_MULTIPLES, PLACES, integers, multiples, numbers
 from .reader import GrammarError
 from .regex import read_regex, written
@@ -298,26 +300,30 @@ class Converter:
         return self._rules.add(kind, _PRIMITIVES[kind])
 
     def _string(self, schema: Mapping[str, Any], name: str, path: str) -> str:
-        lengths = "minLength" in schema or "maxLength" in schema
+        low, high = _limits(schema, "minLength", "maxLength")
+        nodes = []
+        if schema.get("format") in _UNSAID:
+            self._say("format", path, f"the format {schema['format']!r} is not supported in a grammar")
         for key in ("pattern", "format"):
-            if key not in schema or (key == "format" and schema[key] not in FORMATS):
-                if key == "format" and schema.get(key) in _UNSAID:
-                    self._say("format", path, f"the format {schema[key]!r} is not supported in a grammar")
-                continue
-            if lengths:
-                self._say(next(k for k in ("minLength", "maxLength") if k in schema), path, f"a length beside {key} is not supported in a grammar")
-            if key == "pattern" and schema.get("format") in FORMATS:
-                self._say("format", path, "a format beside a pattern is not supported in a grammar")
-            try:
-                node = read_regex(schema[key] if key == "pattern" else FORMATS[schema[key]], anchored=key == "format")
-            except GrammarError as error:
-                if key in self._ignore:
-                    continue
-                raise SchemaError(f"{path}.{key}: {error}") from None
-            return self._rules.add(name, f'"\\"" {written(node, quoted=True)} "\\""')
-        if lengths:
-            return self._rules.add(name, f'"\\"" char{_times(*_limits(schema, "minLength", "maxLength"))} "\\""')
-        return self._rules.add("string", _PRIMITIVES["string"])
+            text = FORMATS.get(schema.get(key, "")) if key == "format" else schema.get(key)
+            if text is not None:
+                try:
+                    nodes.append(read_regex(text, anchored=key == "format"))
+                except GrammarError as error:
+                    self._say(key, path, str(error))
+        if not nodes:
+            return (
+                self._rules.add(name, f'"\\"" char{_times(low, high)} "\\""') if low or high is not None else self._rules.add("string", _PRIMITIVES["string"])
+            )
+        if len(nodes) == 1 and not low and high is None:
+            return self._rules.add(name, f'"\\"" {written(nodes[0], quoted=True)} "\\""')
+        try:
+            text = intersected(self._rules, nodes, low, high, f"{name}-text")
+        except GrammarError as error:
+            raise SchemaError(f"{path}: {error}") from None
+        if text is None:
+            raise Impossible
+        return self._rules.add(name, f'"\\"" {text} "\\""')
 
     def _number(self, schema: Mapping[str, Any], kind: str, name: str, path: str) -> str:
         keys = [k for k in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if k in schema]
