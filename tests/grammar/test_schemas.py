@@ -295,8 +295,10 @@ def test_ranges_with_limits_of_several_places(low):
 
 def test_choices():
     assert Grammar.from_choices(['a "quoted"', "b\nc"]).accepts("b\nc")
-    with pytest.raises(GrammarError, match="expected a list of at least one string"):
+    with pytest.raises(TypeError, match="expected several texts"):
         Grammar.from_choices("abc")
+    with pytest.raises(GrammarError, match="expected a list of at least one string"):
+        Grammar.from_choices([])
 
 
 class Colour(enum.Enum):

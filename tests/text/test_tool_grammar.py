@@ -199,7 +199,7 @@ def test_grammars_of_schemas():
     assert undefined(text) == set()
     assert r'"\"y\\\"\""' in text
     for schema, error in [
-        ({"type": "string", "contentEncoding": "a"}, r"\$\.contentEncoding: this keyword"),
+        ({"type": "string", "unheard-of": "a"}, r"\$\.unheard-of: this keyword"),
         ({"type": "object", "properties": {"a": {"type": "wrong"}}}, r"\$\.properties\.a\.type: expected"),
         ({"$ref": "#/nowhere"}, r"the schema has no #/nowhere"),
         ({"type": "object", "properties": {}, "required": ["x"], "additionalProperties": False}, "no value is valid"),
