@@ -57,7 +57,7 @@ def is_whole(number: Any) -> TypeGuard[int]:
     return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
-def limit_of(options: dict[str, Any], limit: int | None, names: Sequence[str]) -> int:
+def limit_of(options: dict[str, Any], limit: int, names: Sequence[str]) -> int:
     """How many tokens a request wants at most: under whichever name it says so (they are taken out of its options); -1 for no limit.
 
     Args:
@@ -70,7 +70,6 @@ def limit_of(options: dict[str, Any], limit: int | None, names: Sequence[str]) -
     for name in names:
         given = options.pop(name, None)
         limit = limit if given is None else given
-    limit = -1 if limit is None else limit
     if not is_whole(limit) or limit < -1:
         raise ValueError(f"n_predict (max_tokens) must be a whole number, 0 to read the prompt only, or -1 for no limit, not {limit!r}")
     return int(limit)

@@ -176,7 +176,7 @@ def test_blocks_of_a_stack_are_alike():
     for wrong in (blocks[1, :3], np.concatenate([blocks[1]] * 90), blocks[1, :, :144][:, :0], blocks[1].astype(np.int32)):
         with pytest.raises(ValueError, match=r"matrix 1 of the stack is .*, expected uint8\[20, 144\]"):
             jaxllama.from_blocks(iter([blocks[0], wrong]), "Q4_K", stack=2)
-    for wrong in (blocks.astype(np.float32), blocks[0, 0]):
+    for wrong in (blocks.astype(np.float32), blocks[None]):
         with pytest.raises(ValueError, match="blocks are uint8"):
             jaxllama.from_blocks(wrong, "Q4_K")
 

@@ -48,7 +48,7 @@ def rollback(state: DecodeState, tokens: int | jax.Array) -> DecodeState:
     Raises:
         ValueError: there is neither one number nor one for each slot, or, where the numbers are known, one is negative. Inside of jit those count as 0.
     """
-    if not isinstance(tokens, (int, np.integer, np.ndarray, jax.Array)):
+    if not isinstance(tokens, (int, float, np.number, np.ndarray, jax.Array)):
         raise TypeError(f"expected a number of tokens, or an array of one for each of {state.slots} slots, found {tokens!r}")
     back = jnp.asarray(tokens)
     if back.shape not in ((), state.positions.shape) or not jnp.issubdtype(back.dtype, jnp.integer):
