@@ -11,15 +11,12 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from typing import Any
 
 from .gbnf import SPACE, Rules, literal
-from .intersect import intersected
-from .number_range import DIGITS, EXPONENT, MOST_MULTIPLES, PLACES, integers, multiples, numbers
 from .reader import GrammarError
 from .regex import read_regex, written
-from .schema_members import PLAIN, Members, several
+from .schema_members import Members, several
 from .schema_merge import (
     ANNOTATIONS,
     DEPENDENT,
@@ -35,24 +32,13 @@ from .schema_merge import (
     without_annotations,
 )
 from .schema_references import References
+from .schema_scalars import CHAR, PRIMITIVES, limits, number_rule, string_rule
 from .schema_shape import check_shape
 from .schema_types import KNOWN, implied_types, never_valid
-from .string_formats import FORMATS
 
-_CHAR = rf'[^{PLAIN}] | [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{{4}})'
-_WHOLE = f'"-"? ([0-9] | [1-9] [0-9]{{1,{DIGITS - 1}}})'
-_PRIMITIVES = {
-    "boolean": '"true" | "false"',
-    "null": '"null"',
-    "integer": _WHOLE,
-    "number": f'{_WHOLE} ("." [0-9]{{1,{PLACES}}})? {EXPONENT}',
-    "string": r'"\"" char* "\""',
-}
-_UNSAID = frozenset("idn-email idn-hostname iri iri-reference uri-template".split())
 MOST_IN_ANY_ORDER = 10
 _MOST_UNIQUE = 8
 _MOST_CONTAINING = 20
-_LARGEST = 2**1024  # what no double holds
 _MOST_REFERENCES = 200  # one after the other, with nothing between them
 
 
@@ -79,7 +65,7 @@ class Converter:
         self._within: str | None = None  # the reference that is being converted, as long as nothing stands before
         self._write = Members(rules)
         rules.define("space", SPACE)
-        rules.define("char", _CHAR)
+        rules.define("char", CHAR)
 
     def convert(self, schema: Any, name: str, path: str = "$") -> str:
         """The name of a rule for a schema.
@@ -279,7 +265,7 @@ class Converter:
         if "value" not in self._refs:
             self._refs["value"] = "value"
             pair = 'string ":" space value'
-            for kind, body in _PRIMITIVES.items():
+            for kind, body in PRIMITIVES.items():
                 self._rules.define(kind, body)
             self._rules.define("any-object", self._around("{}", f'({pair} ("," space {pair})*)?'))
             self._rules.define("any-array", self._around("[]", '(value ("," space value)*)?'))
@@ -294,69 +280,11 @@ class Converter:
                 self._within = outer
                 return made
             case "string":
-                return self._string(schema, name, path)
+                return string_rule(self._rules, schema, name, path, self._say)
             case "integer" | "number":
-                return self._number(schema, kind, name, path)
-        return self._rules.add(kind, _PRIMITIVES[kind])
-
-    def _string(self, schema: Mapping[str, Any], name: str, path: str) -> str:
-        low, high = _limits(schema, "minLength", "maxLength")
-        nodes = []
-        if schema.get("format") in _UNSAID:
-            self._say("format", path, f"the format {schema['format']!r} is not supported in a grammar")
-        for key in ("pattern", "format"):
-            text = FORMATS.get(schema.get(key, "")) if key == "format" else schema.get(key)
-            if text is not None:
-                try:
-                    nodes.append(read_regex(text, anchored=key == "format"))
-                except GrammarError as error:
-                    self._say(key, path, str(error))
-        if not nodes:
-            return (
-                self._rules.add(name, f'"\\"" char{_times(low, high)} "\\""') if low or high is not None else self._rules.add("string", _PRIMITIVES["string"])
-            )
-        if len(nodes) == 1 and not low and high is None:
-            return self._rules.add(name, f'"\\"" {written(nodes[0], quoted=True)} "\\""')
-        try:
-            text = intersected(self._rules, nodes, low, high, f"{name}-text")
-        except GrammarError as error:
-            raise SchemaError(f"{path}: {error}") from None
-        if text is None:
-            raise Impossible
-        return self._rules.add(name, f'"\\"" {text} "\\""')
-
-    def _number(self, schema: Mapping[str, Any], kind: str, name: str, path: str) -> str:
-        keys = [k for k in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if k in schema]
-        multiple = Decimal(str(schema["multipleOf"])) if "multipleOf" in schema and "multipleOf" not in self._ignore else None
-        if not keys and multiple is None:
-            return self._rules.add(kind, _PRIMITIVES[kind])
-        for key in keys:
-            if not abs(schema[key]) < _LARGEST:
-                raise SchemaError(f"{path}.{key}: expected a number that a double can hold, found {json.dumps(schema[key])[:100]}")
-        exact = {k: Decimal(str(schema[k])) for k in keys}
-        low = max(((exact[k], k.startswith("ex")) for k in ("minimum", "exclusiveMinimum") if k in exact), default=(None, False))
-        high = min(((exact[k], not k.startswith("ex")) for k in ("maximum", "exclusiveMaximum") if k in exact), default=(None, True))
-        below = not high[1]
-        if multiple is not None:
-            made = multiples(multiple, low[0], high[0], above=low[1], below=below, whole=kind == "integer")
-            if made is None:
-                self._say(
-                    "multipleOf",
-                    path,
-                    f"numbers between limits of which there are at most {MOST_MULTIPLES}, or 1, 0.1, 0.01 and so on, are supported in a grammar",
-                )
-            body = made or ""
-        elif kind == "number":
-            body = numbers(low[0], high[0], above=low[1], below=below)
-        else:
-            first = None if low[0] is None else int(low[0].to_integral_value("ROUND_CEILING"))
-            last = None if high[0] is None else int(high[0].to_integral_value("ROUND_FLOOR"))
-            first = first + 1 if first is not None and low[1] and first == low[0] else first
-            last = last - 1 if last is not None and below and last == high[0] else last
-            body = integers(first, last)
-        if not body:
-            raise Impossible
-        return self._rules.add(name, body)
+                kept = {k: v for k, v in schema.items() if k not in self._ignore}
+                return number_rule(self._rules, kept, kind, name, path, self._say)
+        return self._rules.add(kind, PRIMITIVES[kind])
 
     # --- objects ---
 
@@ -377,7 +305,7 @@ class Converter:
             others = schema.get("additionalProperties", schema.get("unevaluatedProperties", True))
             rule = self._convert(others, f"{name}-{key}", f"{path}.additionalProperties")
             pairs[key] = self._rules.add(f"{name}-{key}-kv", f'{self._key(key)} space ":" space {rule}')
-        fewest, most = _limits(schema, "minProperties", "maxProperties")
+        fewest, most = limits(schema, "minProperties", "maxProperties")
         extra = self._others(schema, closed, [*properties, *pairs], name, path) if most != 0 else None
         if not pairs and extra:
             if fewest > 1:  # the same key may come twice, and then counts once
@@ -468,7 +396,7 @@ class Converter:
     # --- arrays ---
 
     def _array(self, schema: Mapping[str, Any], name: str, path: str) -> str:
-        low, high = _limits(schema, "minItems", "maxItems")
+        low, high = limits(schema, "minItems", "maxItems")
         listed = isinstance(schema.get("items"), list)
         prefix = schema.get("prefixItems", schema["items"] if listed else ())
         rest = schema.get("additionalItems" if listed else "items", schema.get("unevaluatedItems", not prefix))
@@ -541,17 +469,6 @@ def _told_apart(patterns: Sequence[str]) -> bool:
         and len(set(firsts)) == len(firsts)
         and not any(p[2:3] in "*?{|" and p[2:3] for p in patterns)
     )
-
-
-def _limits(schema: Mapping[str, Any], least: str, most: str) -> tuple[int, int | None]:
-    low, high = schema.get(least, 0), schema.get(most)
-    if high is not None and high < low:
-        raise Impossible
-    return low, high
-
-
-def _times(low: int, high: int | None) -> str:
-    return f"{{{low},{'' if high is None else high}}}"
 
 
 def json_schema_to_gbnf(schema: Any, *, any_order: bool = False, ignore: Collection[str] = ()) -> str:

@@ -312,7 +312,7 @@ def test_names_of_samplers():
 def test_bad_values(options, message):
     with pytest.raises(ValueError, match=message):
         make_sampling(1, **options)
-    with pytest.raises(TypeError, match="no sampling parameter 'top_x'"):
+    with pytest.raises(TypeError, match="sampling takes no option 'top_x'; did you mean 'top_p'"):
         make_sampling(1, top_x=1)
 
 

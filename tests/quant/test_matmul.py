@@ -60,7 +60,7 @@ def test_rounding_moves_an_activation_by_half_a_code_at_most():
 
 @pytest.mark.parametrize("run", INTEGER)
 @pytest.mark.parametrize("name", telling(PACKED))
-@pytest.mark.parametrize(("rows", "outputs"), telling([(1, 37), (3, 16), (20, 1)], [(1, 37)]))
+@pytest.mark.parametrize(("rows", "outputs"), [(1, 37), *(pytest.param(*sizes, marks=pytest.mark.exhaustive) for sizes in ((3, 16), (20, 1)))])
 def test_integer_products_lose_nothing_but_the_rounding(run, name, rows, outputs):
     """The int8 product is the product of the rounded activations, up to float32 sums."""
     if run is cpu.kernel_rows and name not in KERNEL_FORMATS:
