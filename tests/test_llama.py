@@ -47,6 +47,11 @@ def test_completions(llama):
     assert report["token_logprobs"][0] is report["top_logprobs"][0] is None
     assert report["text_offset"] == np.cumsum([0, *map(len, report["tokens"])])[:-1].tolist()
     np.testing.assert_allclose(report["token_logprobs"][-8:], free.logprobs, atol=2e-2)
+    tokens = llama.tokenize("a 😀 b".encode())  # a character of several tokens
+    pieces = [llama.vocabulary.piece(token) for token in tokens]
+    offsets = llama("a 😀 b", max_tokens=1, echo=True, logprobs=1, **COLD)["choices"][0]["logprobs"]["text_offset"]
+    shown = pieces[len(tokens) + 1 - len(offsets) :]  # without BOS
+    assert offsets == [len(b"".join(shown[:n]).decode("utf-8", "ignore")) for n in range(len(shown) + 1)]
     chunks = list(llama.create_completion(PROMPT, max_tokens=8, stream=True, stream_options={"include_usage": True}, **COLD))
     assert "".join(c["choices"][0]["text"] for c in chunks[:-1]) == free.text
     assert chunks[-2]["choices"][0] == {"text": "", "index": 0, "logprobs": None, "finish_reason": "length"}

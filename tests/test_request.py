@@ -77,6 +77,8 @@ def test_the_same_request_gets_the_same_grammar(model):
     assert grammar_for(model.tokenizer) is None
     assert grammar_for(model.tokenizer, grammar="", response_format={"type": "text"}) is None
     assert grammar_for(model.tokenizer, response_format={"type": "json_object"}).accepts('{"a": 1}')
+    only = grammar_for(model.tokenizer, choice="yes")
+    assert (only.accepts("yes"), only.accepts("y")) == (True, False)
     with pytest.raises(ValueError, match="cannot be used together"):
         grammar_for(model.tokenizer, regex="a", choice=["b"])
     with pytest.raises(SchemaError, match=r"json_schema\.schema"):

@@ -57,7 +57,11 @@ def _main(arguments: list[str]) -> int:
     if args.asked == "help":
         print(help_of(verb) if named else overview(VERBS), end="")
     elif args.asked:
-        _inform(args.asked)
+        try:
+            _inform(args.asked)
+        except (ValueError, OSError, ImportError) as error:
+            print(f"jaxllama: {error}", file=sys.stderr)
+            return 1
     else:
         return _run(verb, args, ["no verb: this is `jaxllama run`"] * (named is None) + args.told)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -47,10 +48,17 @@ class _Report:
 
     def __init__(self, llama: Reading, offset: int):
         self._llama, self.offset = llama, offset
+        self._decode = codecs.getincrementaldecoder("utf-8")("ignore").decode  # a character counts with the token that ends it
         self.tokens: list[str] = []
         self.offsets: list[int] = []
         self.values: list[float | None] = []
         self.likely: list[dict[str, float] | None] = []
+
+    def following(self) -> _Report:
+        """An empty one for the tokens that come next."""
+        found = _Report(self._llama, self.offset)
+        found._decode = self._decode
+        return found
 
     def _text(self, token: int) -> str:
         return self._llama.vocabulary.piece(token).decode("utf-8", "ignore")
@@ -59,7 +67,7 @@ class _Report:
         text = self._text(token)
         self.tokens.append(text)
         self.offsets.append(self.offset)
-        self.offset += len(text)
+        self.offset += len(self._decode(self._llama.vocabulary.piece(token)))
         self.values.append(value)
         self.likely.append(None if value is None else {**{self._text(t): v for t, v in likely}, text: value})
 
@@ -125,7 +133,7 @@ def stream(llama: Reading, asked: Asked, seed: int) -> Iterator[dict[str, Any]]:
             held.add(piece.token, piece.logprob, piece.likely)
         if piece.text:
             yield head | {"choices": [_choice(piece.text, held.shape() if asked.logprobs is not None and held.tokens else None)]}
-            held = _Report(llama, held.offset)
+            held = held.following()
         if piece.reason is not None:
             if asked.after:
                 yield head | {"choices": [_choice(asked.after)]}

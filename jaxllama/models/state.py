@@ -23,8 +23,8 @@ def cache_dtype(cache_type: str) -> jnp.dtype:
     Raises:
         ValueError: it is none of these.
     """
-    if cache_type not in CACHE_TYPES:
-        raise ValueError(f"there is no cache type '{cache_type}'; there are {', '.join(CACHE_TYPES)}")
+    if not isinstance(cache_type, str) or cache_type not in CACHE_TYPES:
+        raise ValueError(f"there is no cache type {cache_type!r}; there are {', '.join(CACHE_TYPES)}")
     return jnp.dtype(CACHE_TYPES[cache_type])
 
 

@@ -241,8 +241,9 @@ def test_no_device(error, reason, monkeypatch, capsys):
     monkeypatch.setattr(jax, "devices", none)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     monkeypatch.setattr("jaxllama.cli.run.sampling_of", lambda _: pytest.fail("an array was made before the device was found"))
-    assert main(["run", "--no-compile-cache"]) == 1
-    assert capsys.readouterr().err == f"jaxllama: JAX finds no device for JAX_PLATFORMS=cuda: {reason}\n"
+    for arguments in (["run", "--no-compile-cache"], ["--list-devices"]):
+        assert main(arguments) == 1
+        assert capsys.readouterr().err == f"jaxllama: JAX finds no device for JAX_PLATFORMS=cuda: {reason}\n"
 
 
 def test_positions_are_set_from_the_command_line():

@@ -281,7 +281,13 @@ def test_no_tokens_are_wanted(story_model):
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [({"cache_type": "q4"}, "no cache type 'q4'"), ({"n_ctx": 1.5}, "n_ctx must be"), ({"n_ctx": -1}, "n_ctx must be"), ({"n_batch": 0}, "n_batch must be")],
+    [
+        ({"cache_type": "q4"}, "no cache type 'q4'"),
+        ({"cache_type": ["f16"]}, r"no cache type \['f16'\]"),
+        ({"n_ctx": 1.5}, "n_ctx must be"),
+        ({"n_ctx": -1}, "n_ctx must be"),
+        ({"n_batch": 0}, "n_batch must be"),
+    ],
 )
 def test_mistakes_are_told_before_a_file_is_read(option, message):
     with pytest.raises(ValueError, match=message):

@@ -77,6 +77,7 @@ def test_a_files_own_template():
         assert ChatTemplate.from_metadata(nothing).source == BUILTIN["chatml"]
     for source, error in [
         ("chatlm", "there is no chat template 'chatlm'; did you mean .*chatml"),
+        ("ChatML ", "there is no chat template 'ChatML '; did you mean chatml"),
         ("Hello, " * 20, "there is no chat template 'Hello, Hello, Hello, Hello, Hello, Hello...'; a template is Jinja or one of chatml, llama2"),
     ]:
         with pytest.raises(ValueError, match=error):

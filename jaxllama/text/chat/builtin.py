@@ -202,6 +202,6 @@ def template_of(given: str) -> str:
     if given in BUILTIN or "{{" in given or "{%" in given:
         return BUILTIN.get(given, given)
     name = given if len(given) < 40 else f"{given[:40]}..."
-    near = get_close_matches(given, BUILTIN, n=3)
+    near = get_close_matches(given.strip().lower(), BUILTIN, n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ValueError(f"there is no chat template '{name}'; {hint}a template is Jinja or one of {', '.join(BUILTIN)}")
