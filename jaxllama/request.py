@@ -212,9 +212,9 @@ def grammar_for(
         raise GrammarError(f"grammar: expected GBNF or a Grammar, found {type(grammar).__name__}")
     if regex is not None and not (isinstance(regex, str) and regex):
         raise ValueError(f"regex: expected a regular expression, found {regex!r}")
-    if isinstance(choice, str):
+    if isinstance(choice, str) and choice:
         choice = [choice]
-    if choice is not None and not isinstance(choice, Iterable):
+    if choice is not None and (isinstance(choice, str) or not isinstance(choice, Iterable)):
         raise ValueError(f"choice: expected a list of texts, found {choice!r}")
     if isinstance(json_schema, str):
         raise SchemaError(f"json_schema: expected a schema as a dictionary, or a type, found {json_schema!r}")
