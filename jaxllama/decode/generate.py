@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxllama.models import Config, ContextFull, DecodeState, Params, init_state
+from jaxllama.models import Config, ContextFull, DecodeState, Params, given_away, init_state
 
 from .constraint import Ready
 from .grammars import Running
@@ -120,7 +120,7 @@ def prefill_prompts(
         raise ValueError(f"a kept session has one slot and continues one prompt, not {kept.state.slots} slots and {len(prompts)} prompts")
     if kept is not None and not kept.is_of(programs):
         raise ValueError("the kept session belongs to another model")
-    if kept is not None and (kept.state.keys.is_deleted() or len(kept.tokens) != 1):
+    if kept is not None and (given_away(kept.state) or len(kept.tokens) != 1):
         raise ValueError("the kept session was used up by the call that continued it; keep the session that the call returned")
     longest = max(map(len, prompts))
     if longest > n_ctx:

@@ -33,7 +33,23 @@ def checked(rules: Rules, root: str, groups: Collection[Node], unused: Iterable[
     return {name: deep.loosened(rules[name]) for name in reversed(inner_first)}
 
 
-class _Shallow:
+class _Emptiness:
+    """What may be empty, but for the nodes that are seen in different ways."""
+
+    _empty: set[str]  # rules that may be
+
+    def may_be_empty(self, node: Node) -> bool:
+        match node:
+            case Reference(name):
+                return name in self._empty
+            case Series(items):
+                return all(map(self.may_be_empty, items))
+            case Repeat(item, least, _):
+                return least == 0 or self.may_be_empty(item)
+        return False
+
+
+class _Shallow(_Emptiness):
     """What may be empty as llama.cpp sees it: as its rules say it themselves. There every group, and every repetition, is a rule."""
 
     def __init__(self, rules: Rules, groups: Collection[Node]):
@@ -46,16 +62,7 @@ class _Shallow:
         return any(isinstance(o, Series) and not o.items and (o is node or o not in self._groups) for o in options)
 
     def may_be_empty(self, node: Node) -> bool:
-        if node in self._groups:
-            return self._has_empty_alternative(node)
-        match node:
-            case Reference(name):
-                return name in self._empty
-            case Series(items):
-                return all(map(self.may_be_empty, items))
-            case Repeat(item, least, _):
-                return least == 0 or self.may_be_empty(item)
-        return False
+        return self._has_empty_alternative(node) if node in self._groups else super().may_be_empty(node)
 
     def repeats_nothing(self, node: Node) -> bool:
         """Whether there is a repetition without a limit, for llama.cpp, of what may be empty."""
@@ -67,11 +74,11 @@ class _Shallow:
         return False
 
 
-class _Deep:
+class _Deep(_Emptiness):
     """What may be empty indeed."""
 
     def __init__(self, rules: Rules, inner_first: Iterable[str]):
-        self._empty: set[str] = set()
+        self._empty = set()
         count = -1
         while count < len(self._empty):
             count = len(self._empty)
@@ -80,16 +87,7 @@ class _Deep:
                     self._empty.add(name)
 
     def may_be_empty(self, node: Node) -> bool:
-        match node:
-            case Reference(name):
-                return name in self._empty
-            case Series(items):
-                return all(map(self.may_be_empty, items))
-            case Choice(options):
-                return any(map(self.may_be_empty, options))
-            case Repeat(item, least, _):
-                return least == 0 or self.may_be_empty(item)
-        return False
+        return any(map(self.may_be_empty, node.options)) if isinstance(node, Choice) else super().may_be_empty(node)
 
     def loosened(self, node: Node) -> Node:
         match node:

@@ -1,7 +1,7 @@
 """From a GGUF file to a configuration, a parameter tree and a forward pass."""
 
 from .architectures import ARCHITECTURES, LLAMA_TENSORS, TensorRow, llama_like, read_config, register
-from .checks import check_held
+from .checks import check_held, given_away
 from .config import Config, Metadata
 from .forward import forward, hidden, project
 from .parameters import LOAD_MODES, Params, leaves, load_packed, load_params
@@ -21,6 +21,7 @@ __all__ = [
     "cache_dtype",
     "check_held",
     "forward",
+    "given_away",
     "hidden",
     "init_state",
     "leaves",

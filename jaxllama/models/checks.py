@@ -61,9 +61,14 @@ def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, co
         )
 
 
+def given_away(state: DecodeState) -> bool:
+    """Whether a state was donated to a call."""
+    return any(not isinstance(a, Tracer) and a.is_deleted() for a in (state.positions, state.keys, state.values))
+
+
 def check_held(state: DecodeState) -> None:
     """Raises ValueError where a state was donated: another one goes on with its caches."""
-    if any(not isinstance(a, Tracer) and a.is_deleted() for a in (state.positions, state.keys, state.values)):
+    if given_away(state):
         raise ValueError("the state was given away to a call that continued it; use the state that the call returned, or fork it before")
 
 
