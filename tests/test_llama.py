@@ -19,9 +19,10 @@ from jaxllama.llama.formats import CHAT_FORMATS, STOPS
 from jaxllama.text.chat.builtin import BUILTIN
 from jaxllama.text.chat.template import ChatTemplate
 
-PROMPT = "Once upon a time"
+sys.path.insert(0, str(Path(__file__).parent / "reference"))
+from llama_calls import COLD, PROMPT, answers  # type: ignore[import-not-found]
+
 USER = [{"role": "user", "content": PROMPT}]
-COLD = {"temperature": 0}
 
 
 @pytest.fixture
@@ -426,32 +427,7 @@ def test_values_are_llama_cpp_pythons(shared_data):
     """On a real small model: texts, log-probabilities, tokens and embeddings, as recorded."""
     path = shared_data / "models" / "stories260K.gguf"
     recorded = json.loads((Path(__file__).parent / "reference" / "llama_cpp_python.json").read_text(encoding="utf-8"))
-    llama = Llama(path, n_ctx=128, logits_all=True, verbose=False)
-    found = {
-        "plain": llama(PROMPT, max_tokens=8, **COLD),
-        "logprobs": llama(PROMPT, max_tokens=6, logprobs=3, **COLD),
-        "echo": llama(PROMPT, max_tokens=4, logprobs=2, echo=True, **COLD),
-        "stream": list(llama(PROMPT, max_tokens=5, stream=True, **COLD)),
-        "stream_lp": list(llama(PROMPT, max_tokens=3, stream=True, logprobs=2, **COLD)),
-        "stop": llama(PROMPT, max_tokens=20, stop=["there"], **COLD),
-        "ids": llama([1, 403, 407], max_tokens=4, **COLD),
-        "tokens": [llama.tokenize(PROMPT.encode()), llama.tokenize(PROMPT.encode(), add_bos=False), llama.tokenize(b"<s>a", special=True), llama.tokenize(b"")],
-    }
-    texts = [llama.detokenize(tokens).decode() for tokens in (llama.tokenize(PROMPT.encode()), llama.tokenize(b" a", add_bos=False))]
-    others = llama.detokenize([1, 403], special=True), llama.detokenize([403], prev_tokens=[1]), llama.detokenize([403])
-    found["detok"] = [*texts, *(text.decode() for text in others)]
-    llama.reset()
-    llama.eval(llama.tokenize(PROMPT.encode()))
-    found["eval"] = {"n": llama.n_tokens, "tokens": list(llama.eval_tokens), "logits0": llama.scores[llama.n_tokens - 1][:5].tolist()}
-    found["eval"] |= {"shape": list(llama.scores.shape), "el": len(llama.eval_logits), "sample": llama.sample(temp=0)}
-    chat = llama.create_chat_completion([{"role": "user", "content": "Hi"}], max_tokens=5, **COLD)
-    chunk = next(llama.create_chat_completion([{"role": "user", "content": "Hi"}], max_tokens=3, stream=True, **COLD))
-    found |= {"chat_keys": sorted(chat), "chat_choice_keys": sorted(chat["choices"][0]), "chat_chunk_keys": sorted(chunk)}
-    rows = llama.embed(PROMPT)
-    found["embed"] = ["list", len(rows), rows[0][:4]]
-    llama._arguments["pooling_type"] = llama_cpp.LLAMA_POOLING_TYPE_MEAN
-    vectors = llama.embed(PROMPT)[:4], llama.embed(PROMPT, normalize=True)[:4]
-    found["embed_mean"] = [llama.pooling_type(), *vectors, llama.embed(["a", "b c"], return_count=True)[1]]
+    found = answers(llama_cpp, path)
     assert found.keys() == recorded.keys()
     same(found, recorded)
 
