@@ -306,6 +306,7 @@ def test_control_c_during_the_imports(program, traceback):
     """The command ends by the signal; programs that import jaxllama keep Python's handler."""
     code = f"""
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests in the background has it ignored
 sys.argv = [{program!r}]
 class Finder:
     def find_spec(self, name, path=None, target=None):
