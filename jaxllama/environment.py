@@ -41,8 +41,8 @@ def prefer_wide_vectors() -> bool:
 def thread_count() -> int:
     """Threads of XLA's pool, which kernels share: NPROC or PJRT_NPROC where one is set, else the CPUs that the process may use."""
     for name in ("NPROC", "PJRT_NPROC"):
-        if os.environ.get(name, "").isdigit():
-            return max(1, int(os.environ[name]))
+        if (text := os.environ.get(name, "")).isascii() and text.isdigit():
+            return max(1, int(text))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -57,9 +57,13 @@ def set_threads(count: int) -> None:
 
 
 def quiet_interrupt() -> None:
-    """Let Ctrl-C end the command `jaxllama` without a traceback while its imports run, which take a second. `main` brings the usual handler back."""
+    """Let Ctrl-C end the command `jaxllama` without a traceback while its imports run, which take a second. `main` brings the usual handler back.
+
+    Where Ctrl-C is ignored, as under `nohup` and in background jobs of scripts, it stays so.
+    """
     command = Path(sys.argv[0]).stem == "jaxllama" or sys.orig_argv[1:3] in (["-m", "jaxllama"], ["-m", "jaxllama.cli.main"])
-    if command and threading.current_thread() is threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    if command and main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -106,6 +110,8 @@ def packed_limit() -> int:
     """
     text = os.environ.get("JAXLLAMA_PACKED_GB", "32")
     try:
+        if not text.isascii() or "_" in text:  # which Python would read
+            raise ValueError(text)
         return int(float(text) * 1e9)
     except (ValueError, OverflowError):
         raise ValueError(f"JAXLLAMA_PACKED_GB: expected a number of gigabytes, found {text!r}") from None

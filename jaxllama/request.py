@@ -152,7 +152,7 @@ def bias_of(tokenizer: Tokenizer, given: Any) -> dict[int, float]:
             value = float("-inf")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"logit_bias: expected a number or false for {key!r}, found {value!r}")
-        if isinstance(key, str) and not key.lstrip("-").isdigit():
+        if isinstance(key, str) and not (key.isascii() and key.lstrip("-").isdigit()):
             ids = tokenizer.encode(key, add_special=False)
         else:
             ids = [int(key)]

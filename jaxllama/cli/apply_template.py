@@ -11,7 +11,7 @@ from typing import Any
 from .loading import chat_template, open_model, template_variables, told_if_guessed
 from .log import Log
 from .options import CHAT, COMMON, LOG, MODEL, Group, Option, Verb
-from .options.option import text
+from .options.kinds import text
 from .options.text import ESCAPE
 from .prompt import system_prompt, unescape
 

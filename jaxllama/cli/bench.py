@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from itertools import product
 from multiprocessing import get_context
 from types import SimpleNamespace
@@ -22,8 +23,9 @@ from jaxllama.environment import thread_count
 from .loading import load_model, start
 from .log import Log
 from .options import COMPILE, IDLE, LATER, LOG, MODEL, ROPE, Group, Option, Verb
+from .options.kinds import Explained, Kind, one_of, path, whole, whole_number
 from .options.model import CACHE_TYPE, EXACT
-from .options.option import Explained, Kind, one_of, options_of, path, whole
+from .options.option import options_of
 
 if TYPE_CHECKING:
     from jaxllama import Model
@@ -53,6 +55,8 @@ def numbers(text: str) -> list[int]:
         value, end = _count(first), _count(last)
         if step < 1 or ("*" in rest and (step < 2 or value < 1)):
             raise Explained(f"the range '{part}' never ends: its step must be 1 or more, its factor 2 or more")
+        if end < value:
+            raise Explained(f"the range '{part}' has no numbers: it ends below its start")
         while value <= end:
             if len(found) == _MOST:
                 raise Explained(f"the range '{part}' has too many numbers: at most {_MOST} tests are made")
@@ -62,16 +66,16 @@ def numbers(text: str) -> list[int]:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
-        raise ValueError(f"expected numbers such as 128, 1,2,8 or 128-512+128, found '{text}'")
-    return int(text)
+    if text[:1] in ("+", "-"):
+        raise ValueError(text)
+    return whole_number(text)
 
 
 def _several(least: int) -> Kind:
     def read(text: str) -> list[int]:
         found = numbers(text)
-        if any(not least <= number < 2**31 for number in found):
-            raise ValueError(text)
+        for number in found:
+            whole(least).read(str(number))
         return found
 
     return Kind(read, f"numbers of at least {least} such as 128, 1,2,8 or 128-512+128", "N,...")
@@ -86,6 +90,18 @@ def _pair(text: str) -> tuple[int, int]:
 
 def _types(text: str) -> list[str]:
     return [CACHE_TYPE.read(part) for part in text.split(",")]
+
+
+def _lists(group: Group) -> Group:
+    """The same options, as llama-bench takes them: with several values."""
+
+    def several(kind: Kind) -> Kind:
+        def read(text: str) -> list[Any]:
+            return [kind.read(str(part)) for part in (numbers(text) if kind.expected.startswith("a whole number") and "-" in text[1:] else text.split(","))]
+
+        return Kind(read, kind.expected, kind.metavar, kind.files, kind.empty)
+
+    return Group(group.title, *(option if option.is_switch else replace(option, kind=several(option.kind)) for option in group))
 
 
 BENCH = Group(
@@ -117,14 +133,14 @@ BENCH = Group(
     EXACT,
     *options_of(
         """
-        -nkvo/--no-kv-offload 0|1
-        -nopo/--no-op-offload 0|1
-        --no-host 0|1
+        -nkvo/--no-kv-offload 0|1,...
+        -nopo/--no-op-offload 0|1,...
+        --no-host 0|1,...
         """,
         idle="the whole model is on JAX's first device (JAX_PLATFORMS=cpu takes the CPU)",
     ),
-    *options_of("--repack 0|1", idle="weights are always in the kernels' memory layout"),
-    *options_of("-embd/--embeddings 0|1", idle="reading a prompt costs the same for embeddings"),
+    *options_of("--repack 0|1,...", idle="weights are always in the kernels' memory layout"),
+    *options_of("-embd/--embeddings 0|1,...", idle="reading a prompt costs the same for embeddings"),
     *options_of("-rpc/--rpc SERVERS", later="using several machines is"),
 )
 
@@ -278,4 +294,4 @@ def _sql(rows: list[dict[str, Any]]) -> Iterable[str]:
         yield f"INSERT INTO jaxllama_bench ({', '.join(row)}) VALUES ({', '.join(map(literal, row.values()))});\n"
 
 
-VERB = Verb("bench", "measure prefill and decode speed", __doc__, run, (BENCH, MODEL, ROPE, COMPILE, LOG, IDLE, LATER))
+VERB = Verb("bench", "measure prefill and decode speed", __doc__, run, (BENCH, MODEL, ROPE, COMPILE, LOG, _lists(IDLE), LATER))

@@ -14,8 +14,9 @@ from jaxllama.formats.importance import ImportanceMatrix, read_importance, write
 
 from .loading import load_model, start
 from .log import Log
+from .named import named
 from .options import COMMON, COMPILE, CONTEXT, LOG, MODEL, ROPE, Group, Option, Verb
-from .options.option import one_of, path, whole
+from .options.kinds import one_of, path, whole
 from .options.others import CONTEXT_SHIFT
 from .perplexity import CHUNK, TEXT, read_text
 
@@ -53,7 +54,8 @@ def run(args: SimpleNamespace, log: Log) -> int:
         return 0
     matrix = ImportanceMatrix(chunk_size=n_ctx)
     for name in args.in_file:
-        matrix.merge(read_importance(name, chunk_size=n_ctx))
+        with named("--in-file"):
+            matrix.merge(read_importance(name, chunk_size=n_ctx))
     if args.file is None and args.binary_file is None and args.prompt is None:
         if not args.in_file:
             raise ValueError("imatrix: expected a text (-f FILE), or importance matrices to merge (--in-file FILE ...)")
@@ -91,7 +93,8 @@ def run(args: SimpleNamespace, log: Log) -> int:
 
 
 def _write(args: SimpleNamespace, matrix: ImportanceMatrix, suffix: str = "") -> None:
-    write_importance(matrix, Path(args.output + suffix), legacy=args.output_format == "dat")
+    with named("-o"):
+        write_importance(matrix, Path(args.output + suffix), legacy=args.output_format == "dat")
 
 
 VERB = Verb(

@@ -13,7 +13,7 @@ from jaxllama.formats.gguf import Field, GGUFFile, ValueType, open_gguf
 from .loading import overrides
 from .log import Log
 from .options import Group, Option, Verb
-from .options.option import text
+from .options.kinds import text
 
 _SHOWN_ITEMS, _SHOWN_TEXT = 6, 120
 

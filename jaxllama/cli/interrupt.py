@@ -20,13 +20,14 @@ class Interrupt:
         self.asked = False
 
     def __enter__(self) -> Interrupt:
-        self._main = threading.current_thread() is threading.main_thread()  # others cannot have handlers
-        if self._main:
+        # other threads cannot have handlers; and where Ctrl-C is ignored, as in background jobs, it stays so
+        self._counts = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        if self._counts:
             self._before = signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._main:
+        if self._counts:
             signal.signal(signal.SIGINT, self._before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

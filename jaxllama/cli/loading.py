@@ -14,6 +14,7 @@ from jaxllama.environment import set_threads, thread_count, use_compilation_cach
 from jaxllama.formats.gguf import Field, GGUFFile, field_of, open_gguf, parse_overrides
 
 from .log import Log
+from .named import named
 
 if TYPE_CHECKING:
     from jaxllama import Model
@@ -25,7 +26,8 @@ _LOAD_MODES = {"mlock": "none", "mmap+mlock": "mmap", "dio": "none"}  # llama.cp
 def chat_template(args: SimpleNamespace) -> str | None:
     """The template that the options of CHAT name, or None for the file's own."""
     if getattr(args, "chat_template_file", None):
-        return Path(args.chat_template_file).read_text(encoding="utf-8")
+        with named("--chat-template-file"):
+            return Path(args.chat_template_file).read_text(encoding="utf-8")
     return getattr(args, "chat_template", None)
 
 
@@ -76,12 +78,7 @@ def rope_overrides(args: SimpleNamespace, path: Path, own: list[Field]) -> list[
 
     Args:
         own: other overrides, of which one may name another architecture.
-
-    Raises:
-        ValueError: --rope-scale and --rope-freq-scale contradict each other.
     """
-    if args.rope_scale is not None and args.rope_freq_scale is not None:
-        raise ValueError("--rope-scale and --rope-freq-scale say the same in two ways: give one of them")
     factor = args.rope_scale if args.rope_scale is not None else 1 / args.rope_freq_scale if args.rope_freq_scale is not None else None
     if args.rope_scaling == "none":
         factor = 1.0
@@ -146,9 +143,7 @@ def check_device() -> None:
 
 def load_mode(args: SimpleNamespace) -> str:
     """The mode of `-lm`, or of `--mmap` and `--no-mmap`, in the words of `load`."""
-    if args.mmap is not None and args.load_mode == "auto":
-        return "mmap" if args.mmap else "none"
-    mode: str = args.load_mode
+    mode: str = args.load_mode if args.mmap is None else "mmap" if args.mmap else "none"
     return _LOAD_MODES.get(mode, mode)
 
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 from . import apply_template, bench, chat, grammar, imatrix, inspect, perplexity, quantize, run, tokenize
 from .log import Log
+from .named import said
 from .options import UsageError, Verb, parse
 from .options.show import completion, help_of, overview
 
@@ -71,7 +72,7 @@ def _run(verb: Verb, args: SimpleNamespace, told: list[str]) -> int:
     try:
         log = Log(args)
     except OSError as error:
-        print(f"jaxllama: --log-file: {error}", file=sys.stderr)
+        print(f"jaxllama: --log-file: {said(error)}", file=sys.stderr)
         return 1
     with log:
         for line in told:
@@ -81,8 +82,15 @@ def _run(verb: Verb, args: SimpleNamespace, told: list[str]) -> int:
         except BrokenPipeError:
             raise
         except (ValueError, OSError, ImportError, MemoryError) as error:
-            log.error(f"jaxllama: {error}")
+            log.error(f"jaxllama: {_of_option(verb, said(error))}")
             return 1
+
+
+def _of_option(verb: Verb, text: str) -> str:
+    """An error of the package's, whose names are Python's: where it begins with an option's, it is told under the option's name here."""
+    name, colon, rest = text.partition(": ")
+    option = next((option for option, uses in verb.index.values() if uses and option.to == name and colon), None)
+    return f"{option.names[0]}: {rest}" if option else text
 
 
 def _unknown(name: str) -> int:

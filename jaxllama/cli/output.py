@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 from .log import Log
+from .named import named
 
 PLAIN, DIM, PROMPT, INPUT = "\x1b[0m", "\x1b[2m", "\x1b[33m", "\x1b[1m\x1b[32m"
 
@@ -19,7 +20,8 @@ class Output:
             args: the options of the group OUTPUT.
         """
         self._log = log
-        self._file = open(args.output, "w", encoding="utf-8") if args.output else None  # noqa: SIM115  closed in __exit__
+        with named("-o"):
+            self._file = open(args.output, "w", encoding="utf-8") if args.output else None  # noqa: SIM115  closed in __exit__
         self._colour = PLAIN
         self.coloured = not args.simple_io and (args.color == "on" or (args.color == "auto" and sys.stdout.isatty()))
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from .loading import load_model, start
 from .log import Log
+from .named import named
 from .options import CHAT_IDLE, COMMON, COMPILE, CONTEXT, LOG, MODEL, ROPE, Group, Option, Verb
-from .options.option import Kind, path, text, whole
+from .options.kinds import Kind, path, text, whole
 from .options.others import CONTEXT_SHIFT, UNIFIED
 from .options.text import ESCAPE
 from .prompt import given_prompt, unescape
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
 
 
 def _chunks(given: str) -> int:
-    if not -1 <= (number := int(given)) < 2**31 or number == 0:
+    number = whole(-1).read(given)
+    if number == 0:
         raise ValueError(given)
     return number
 
 
 TEXT = Group(
     "text",
-    Option(("-f", "--file"), "file", "file with the text (or, for a benchmark, with its tasks); - for stdin", path()),
-    Option(("-bf", "--binary-file"), "binary_file", "the same; for --multiple-choice, the binary file with its tasks", path()),
-    Option(("-p", "--prompt"), "prompt", "the text, instead of a file", text("TEXT")),
+    Option(("-f", "--file"), "file", "file with the text (or, for a benchmark, with its tasks); - for stdin", path(), sets="prompt"),
+    Option(("-bf", "--binary-file"), "binary_file", "the same; for --multiple-choice, the binary file with its tasks", path(), sets="prompt"),
+    Option(("-p", "--prompt"), "prompt", "the text, instead of a file", text("TEXT"), sets="prompt"),
     replace(ESCAPE, default=False, help=ESCAPE.help.replace(" (default)", ""), off_help="do not process them (default)"),
     Option(("--chunks",), "chunks", "maximum number of chunks to process; -1: all", Kind(_chunks, "a whole number above 0, or -1 for all"), -1),
 )
@@ -155,7 +157,8 @@ def _choices(args: SimpleNamespace, model: Model, text: str | None) -> int:
             assert text is not None
             questions, wanted = choices.winogrande(text), args.winogrande_tasks
         else:
-            questions, wanted = choices.multiple_choice(Path(args.binary_file).read_bytes()), args.multiple_choice_tasks
+            with named("-bf"):
+                questions, wanted = choices.multiple_choice(Path(args.binary_file).read_bytes()), args.multiple_choice_tasks
         if 0 < wanted < len(questions):
             questions = choices.pick(questions, wanted, uniform=False)
         sys.stdout.write("\ntask\tacc_norm\n" if args.multiple_choice else "")

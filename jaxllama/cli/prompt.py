@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+from .named import named
+
 _EMBEDDED_PROMPT = "Once upon a time"
 _SIMPLE = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"'": b"'", b'"': b'"', b"\\": b"\\"}
 
@@ -18,18 +20,20 @@ def unescape(text: str) -> str:
     return found.decode("utf-8", "replace")
 
 
-def read_file(name: str) -> str:
-    """A text file, or for `-` stdin; as llama.cpp without a line break at its end."""
-    raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+def read_file(option: str, name: str) -> str:
+    """A text file that an option names, or for `-` stdin; as llama.cpp without a line break at its end."""
+    with named(option):
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     return raw.decode("utf-8", "replace").removesuffix("\n")
 
 
 def given_prompt(args: SimpleNamespace) -> str | None:
-    """The text of `-f`, `-bf` or `-p`; None where there is none of them."""
+    """The text of the last of `-f`, `-bf` and `-p`; None where there is none of them."""
     if args.file is not None:
-        return read_file(args.file)
+        return read_file("-f", args.file)
     if args.binary_file is not None:
-        return Path(args.binary_file).read_bytes().decode("utf-8", "replace")
+        with named("-bf"):
+            return Path(args.binary_file).read_bytes().decode("utf-8", "replace")
     return args.prompt
 
 
@@ -43,7 +47,7 @@ def read_prompt(args: SimpleNamespace) -> str:
 
 def system_prompt(args: SimpleNamespace) -> str | None:
     """The system prompt of `-sys` or `-sysf`."""
-    text = read_file(args.system_file) if args.system_file is not None else args.system
+    text = read_file("-sysf", args.system_file) if args.system_file is not None else args.system
     return unescape(text) if text and args.escape and args.system_file is None else text
 
 

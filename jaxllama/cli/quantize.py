@@ -18,8 +18,11 @@ from jaxllama.quant.mixtures import ALIASES, FILE_TYPES
 
 from .loading import check_device
 from .log import Log
+from .named import named
 from .options import Group, Option, Verb
-from .options.option import options_of, path, text
+from .options.kinds import path, text, whole
+from .options.model import MOST_THREADS
+from .options.option import options_of
 
 MIB = 2**20
 QUANTIZE = Group(
@@ -135,9 +138,10 @@ def _positional(arguments: list[str]) -> tuple[Path, Path | None, str, int | Non
         raise ValueError("expected IN [OUT] TYPE [NTHREADS]; TYPE is a file type such as Q4_K_M")
     threads = None
     if len(rest) == 2:
-        if not rest[1].isdigit() or int(rest[1]) < 1:
-            raise ValueError(f"NTHREADS: expected a positive number, found {rest[1]!r}")
-        threads = int(rest[1])
+        try:
+            threads = whole(1, MOST_THREADS).read(rest[1])
+        except ValueError:
+            raise ValueError(f"NTHREADS: expected a whole number from 1 to {MOST_THREADS}, found {rest[1]!r}") from None
     return Path(source), target, "COPY" if rest[0].upper() == "COPY" else file_type(rest[0]), threads
 
 
@@ -156,7 +160,8 @@ def _patterns(args: SimpleNamespace) -> tuple[tuple[str, str], ...]:
 
     rules = list(args.tensor_type)
     if args.tensor_type_file:
-        rules += Path(args.tensor_type_file).read_text(encoding="utf-8").split()
+        with named("--tensor-type-file"):
+            rules += Path(args.tensor_type_file).read_text(encoding="utf-8").split()
     found = []
     for rule in rules:
         pattern, equals, kind = rule.partition("=")
@@ -173,10 +178,10 @@ def _patterns(args: SimpleNamespace) -> tuple[tuple[str, str], ...]:
 def _layers(text: str | None) -> list[int]:
     if not text:
         return []
-    parts = text.split(",")
-    if not all(p.strip().isdigit() for p in parts):
-        raise ValueError(f"--prune-layers: expected numbers separated by commas, found {text!r}")
-    return sorted({int(p) for p in parts})
+    try:
+        return sorted({whole(0).read(part.strip()) for part in text.split(",")})
+    except ValueError:
+        raise ValueError(f"--prune-layers: expected numbers separated by commas, found {text!r}") from None
 
 
 def _narrow(f: Field) -> Field:
@@ -189,7 +194,8 @@ def _importance(args: SimpleNamespace, log: Log) -> ImportanceMatrix | None:
         if args.include_weights or args.exclude_weights:
             raise ValueError("--include-weights and --exclude-weights choose from an importance matrix: they need --imatrix")
         return None
-    found = read_importance(args.imatrix)
+    with named("--imatrix"):
+        found = read_importance(args.imatrix)
     for option, parts in (("--include-weights", args.include_weights), ("--exclude-weights", args.exclude_weights)):
         for part in parts:
             if not any(part in name for name in found.entries):

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from .named import named
 from .options import GRAMMAR, SAMPLING
 from .prompt import unescape
 
@@ -22,8 +23,8 @@ def sampling_of(args: SimpleNamespace) -> dict[str, Any]:
 
     given = {o.to: getattr(args, o.to) for o in SAMPLING if getattr(args, o.to) not in (None, [])}
     if "sampler_seq" in given:
-        letters = given.pop("sampler_seq")
-        given.setdefault("samplers", chain_of_letters(letters))
+        with named("--sampler-seq"):
+            given["samplers"] = chain_of_letters(given.pop("sampler_seq"))
     if "logit_bias" in given:
         given["logit_bias"] = [_bias(text) for text in given["logit_bias"]]
     if "dry_sequence_breakers" in given:
@@ -35,7 +36,7 @@ def sampling_of(args: SimpleNamespace) -> dict[str, Any]:
 
 
 def _bias(text: str) -> tuple[int, float]:
-    found = re.fullmatch(r"(\d+)([+-](?:\d+\.?\d*|\.\d+|inf))", text.strip())
+    found = re.fullmatch(r"([0-9]+)([+-](?:[0-9]+\.?[0-9]*|\.[0-9]+|inf))", text.strip())
     if found is None:
         raise ValueError(f"-l: expected a token id, + or -, and a bias, such as 15043+1 or 15043-inf, found {text!r}")
     return int(found[1]), float(found[2])
@@ -46,20 +47,19 @@ def constraints_of(args: SimpleNamespace) -> dict[str, Any]:
 
     Raises:
         GrammarError, SchemaError: it is malformed.
-        ValueError: there are several.
     """
     from jaxllama.grammar import Grammar, GrammarError, json_schema_to_gbnf
 
-    given = [o for o in GRAMMAR if getattr(args, o.to)]
-    if len(given) > 1:
-        raise ValueError(f"{given[0].names[-1]} and {given[1].names[-1]} cannot be used together")
-    if not given:
+    given = next((o for o in GRAMMAR if getattr(args, o.to)), None)
+    if given is None:
         return {}
-    text = getattr(args, given[0].to)
-    source = text if given[0].to.endswith("_file") else given[0].names[-1]
-    if given[0].to.endswith("_file"):
-        text = Path(text).read_text(encoding="utf-8")
-    if given[0].to.startswith("grammar"):
+    text = source = getattr(args, given.to)
+    if given.to.endswith("_file"):
+        with named(given.names[-1]):
+            text = Path(text).read_text(encoding="utf-8")
+    else:
+        source = given.names[-1]
+    if given.to.startswith("grammar"):
         try:
             Grammar.from_gbnf(text, lambda name: [0])  # what tokens it names can only be known with a vocabulary
         except GrammarError as error:

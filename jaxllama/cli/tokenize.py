@@ -8,15 +8,16 @@ from types import SimpleNamespace
 
 from .loading import open_model
 from .log import Log
+from .named import named
 from .options import COMMON, LOG, MODEL, Group, Option, Verb
-from .options.option import path, text
+from .options.kinds import path, text
 from .options.text import ESCAPE
 from .prompt import unescape
 
 TEXT = Group(
-    "text (one of these)",
-    Option(("-p", "--prompt"), "prompt", "text to tokenize", text("PROMPT")),
-    Option(("-f", "--file"), "file", "read the text from a file, as it is; - for stdin", path()),
+    "text (the last of -p and -f counts; --stdin before both)",
+    Option(("-p", "--prompt"), "prompt", "text to tokenize", text("PROMPT"), sets="prompt"),
+    Option(("-f", "--file"), "file", "read the text from a file, as it is; - for stdin", path(), sets="prompt"),
     Option(("--stdin",), "stdin", "read the text from stdin"),
     ESCAPE,
 )
@@ -38,7 +39,8 @@ def read_text(args: SimpleNamespace) -> str:
     if args.stdin or args.file == "-":
         found = sys.stdin.buffer.read().decode("utf-8", "replace")
     elif args.file is not None:
-        found = Path(args.file).read_bytes().decode("utf-8", "replace")
+        with named("-f"):
+            found = Path(args.file).read_bytes().decode("utf-8", "replace")
     elif args.prompt is not None:
         found = args.prompt
     else:

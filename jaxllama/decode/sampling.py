@@ -141,7 +141,7 @@ def chain_of(samplers: str | Sequence[str | Custom]) -> Chain:
     for one in given:
         name = one if callable(one) else names.get(one.strip().lower().replace("-", "_"))
         if name is None:
-            raise ValueError(f"there is no sampler '{one}'; there are {', '.join(SAMPLERS)}")
+            raise ValueError(f"samplers: there is no sampler '{one}'; there are {', '.join(SAMPLERS)}")
         found.append(name)
     return tuple(found)
 

@@ -128,7 +128,13 @@ class _Reader:
     def braces(self) -> tuple[int, int | None] | None:
         end = self.text.find("}", self.at)
         low, comma, high = self.text[self.at + 1 : end].partition(",")
-        if end < 0 or not (low.isdigit() or (comma and not low and high.isdigit())) or (high and not high.isdigit()) or len(low + high) > 12:
+        if (
+            end < 0
+            or not (low + high).isascii()
+            or not (low.isdigit() or (comma and not low and high.isdigit()))
+            or (high and not high.isdigit())
+            or len(low + high) > 12
+        ):
             return None
         self.at = end + 1
         return int(low or 0), (int(high) if high else None) if comma else int(low)

@@ -18,11 +18,12 @@ import pytest
 
 import jaxllama
 from jaxllama.cli import run
+from jaxllama.cli.interrupt import Interrupt
 from jaxllama.cli.loading import load_model, rope_overrides
 from jaxllama.cli.log import Log
 from jaxllama.cli.main import main
 from jaxllama.cli.options import parse
-from jaxllama.environment import available_memory
+from jaxllama.environment import available_memory, quiet_interrupt
 from jaxllama.formats.gguf import open_gguf
 from jaxllama.formats.importance import Entry, ImportanceMatrix, write_importance
 from jaxllama.hub import choose_file, download, embedded_model, find_model
@@ -94,6 +95,8 @@ def test_a_full_context_says_so(capsys):
         (["run", "--override-kv", "nonsense"], "--override-kv"),
         (["run", "--override-kv", "general.architecture=str:marsian"], "gemma2, llama, qwen2, qwen3"),
         (["run", "-p", "a " * 500, "-c", "16"], "the context holds 16"),
+        (["run", "-n", "1", "-l", "99999+1"], "jaxllama: -l: there is no token 99999; tokens are from 0 to 2047"),
+        (["run", "-n", "1", "-o", "/nowhere/x"], "jaxllama: -o: /nowhere/x: No such file or directory"),
         (["inspect", "nowhere.gguf"], "nowhere.gguf"),
         (["inspect", __file__], "expected GGUF"),
     ],
@@ -129,8 +132,9 @@ def test_inspect(capsys):
 
 @pytest.mark.exhaustive
 def test_control_c_stops_cleanly():
-    command = [sys.executable, "-m", "jaxllama.cli.main", "run", "-n", "-1", "--ignore-eos", "-c", "60000", "--no-compile-cache"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    command = ["-m", "jaxllama.cli.main", "run", "-n", "-1", "--ignore-eos", "-c", "60000", "--no-compile-cache"]
+    process = subprocess.Popen([sys.executable, "-c", heard, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.read(60)  # the prompt and some of the text
     time.sleep(0.2)
@@ -258,8 +262,7 @@ def test_positions_are_set_from_the_command_line():
     yarn = "--rope-scaling yarn --rope-scale 4 --rope-freq-base 500000 --yarn-orig-ctx 256 --yarn-ext-factor 0.5 --yarn-attn-factor 2 --yarn-beta-slow 3"
     expected = replace(own, scaling="yarn", factor=4.0, base=500000.0, original_context=256, extrapolation=0.5, attention_factor=2.0, beta_slow=3.0)
     assert rope(*yarn.split(), "--yarn-beta-fast", "40") == replace(expected, beta_fast=40.0)
-    with pytest.raises(ValueError, match="say the same in two ways"):
-        rope("--rope-scale", "4", "--rope-freq-scale", "0.25")
+    assert rope("--rope-scale", "4", "--rope-freq-scale", "0.5").factor == 2.0
 
 
 def test_what_load_is_asked_for(monkeypatch):
@@ -276,7 +279,16 @@ def test_what_load_is_asked_for(monkeypatch):
     assert load("-ub", "64")["n_batch"] == 64
     assert load("-b", "32")["n_batch"] == 32
     assert load("-b", "1000", "-ub", "1024")["n_batch"] == 1000
-    modes = {"--no-mmap": "none", "--mmap": "mmap", "-lm mlock": "none", "-lm mmap+mlock": "mmap", "-lm dio": "none", "-lm none --mmap": "none", "": "auto"}
+    modes = {
+        "--no-mmap": "none",
+        "--mmap": "mmap",
+        "-lm mlock": "none",
+        "-lm mmap+mlock": "mmap",
+        "-lm dio": "none",
+        "-lm none --mmap": "mmap",
+        "--mmap -lm none": "none",
+        "": "auto",
+    }
     for arguments, mode in modes.items():
         assert load(*arguments.split())["load_mode"] == mode, arguments
     assert load("-ctv", "bf16")["cache_type"] == load("-ctk", "bf16", "-ctv", "bf16")["cache_type"] == "bf16"
@@ -318,6 +330,24 @@ import jaxllama
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGINT or traceback
     assert ("KeyboardInterrupt" in done.stderr) == traceback
+
+
+def test_control_c_that_is_ignored_stays_ignored(monkeypatch, capsys):
+    """As under `nohup`, and in background jobs of scripts."""
+    monkeypatch.setattr(sys, "argv", ["bin/jaxllama", "--version"])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        quiet_interrupt()
+        assert main(["--version"]) == 0
+        with Interrupt() as interrupt:
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGINT)
+        assert not interrupt.asked
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        with Interrupt():
+            assert callable(signal.getsignal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_downloading_needs_the_hub_extra(monkeypatch):
@@ -366,7 +396,7 @@ def test_quantize_and_what_it_prints(tmp_path, capsys):
         (["in.gguf", "out.gguf", "Q4_9"], "no file type 'Q4_9'"),
         (["--allow-requantize", "--tensor-type", "ffn_up=iq2_xxs", "in.gguf", "Q4_0"], "an importance matrix (--imatrix) for IQ2_XXS (in a file of type Q4_0)"),
         (["in.gguf"], "expected IN [OUT] TYPE"),
-        (["in.gguf", "Q4_0", "many"], "NTHREADS: expected a positive number, found 'many'"),
+        (["in.gguf", "Q4_0", "many"], "NTHREADS: expected a whole number from 1 to 4096, found 'many'"),
         (["--output-tensor-type", "q9", "in.gguf", "Q4_0"], "there is no tensor type 'q9'"),
         (["--tensor-type", "attn_q", "in.gguf", "Q4_0"], "expected REGEX=TYPE, found 'attn_q'"),
         (["--tensor-type", "(=q8_0", "in.gguf", "Q4_0"], "is not a valid regular expression"),

@@ -14,8 +14,10 @@ import pytest
 from jaxllama.cli import bench, chat, imatrix, perplexity, quantize, run, tokenize
 from jaxllama.cli.main import VERBS, main
 from jaxllama.cli.options import INFORM, Option, UsageError, Verb, parse
-from jaxllama.cli.options.option import whole
+from jaxllama.cli.options.kinds import whole
 from jaxllama.cli.prompt import unescape
+from jaxllama.environment import thread_count
+from jaxllama.hub import embedded_model
 
 RECORDED = (Path(__file__).resolve().parents[1] / "reference" / "llama_options.txt").read_text().splitlines()
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -92,7 +94,13 @@ def test_a_value_may_look_like_anything(text):
         (["-n", "gl"], "-n: expected a whole number of at least -2, found 'gl'"),
         (["--tem", "1"], "there is no option --tem; did you mean --temp?"),
         (["-ngl99"], "there is no option -ngl99; did you mean -ngl?"),
-        (["-n=3"], "there is no option -n=3; did you mean -n?"),
+        (["-n=3"], "there is no option -n=3; write -n 3"),
+        (["-e=1"], "-e: takes no value, found '1'"),
+        (["-n", "99999999999"], "-n: expected a whole number from -2 to 2147483647, found '99999999999'"),
+        (["-t", "5000"], "-t: expected a whole number from -1 to 4096, found '5000'"),
+        (["--temp", "1e39"], "--temp: expected a finite number that float32 can hold (0, or 1.17549e-38 to 3.40282e+38 in size), found '1e39'"),
+        (["--repeat-penalty", "1e-39"], "--repeat-penalty: expected a finite number that float32 can hold"),
+        (["--rope-scale", "1e-30"], "--rope-scale: expected a finite number from 1e-06 to 1e+06, found '1e-30'"),
         (["-no_cnv"], "there is no option -no_cnv; did you mean -no-cnv?"),
         (["--qqqqq"], "there is no option --qqqqq"),
         (["-n"], "-n: expected a value, found none"),
@@ -134,12 +142,110 @@ def test_options_win_over_variables():
     assert (args.n_ctx, args.perf) == (5, True)
     assert not parse(run.VERB, [], {"LLAMA_ARG_NO_PERF": "anything"}).perf
     assert parse(run.VERB, [], {"LLAMA_ARG_OFFLINE": "1"}).offline
+    assert not parse(run.VERB, [], {"LLAMA_ARG_OFFLINE": ""}).offline
+
+
+THINGS = [
+    (run.VERB, "-p a", "-f b", {"prompt": "a"}, {"file": "b"}),
+    (run.VERB, "-bf a", "-p b", {"binary_file": "a"}, {"prompt": "b"}),
+    (perplexity.VERB, "-p a", "-f b", {"prompt": "a"}, {"file": "b"}),
+    (tokenize.VERB, "-p a", "-f b", {"prompt": "a"}, {"file": "b"}),
+    (run.VERB, "-sys a", "-sysf b", {"system": "a"}, {"system_file": "b"}),
+    (run.VERB, "--samplers top_k", "--sampler-seq m", {"samplers": "top_k"}, {"sampler_seq": "m"}),
+    (run.VERB, "--grammar a", "-jf b", {"grammar": "a"}, {"json_schema_file": "b"}),
+    (run.VERB, "-j {}", "--grammar-file b", {"json_schema": "{}"}, {"grammar_file": "b"}),
+    (run.VERB, "--chat-template a", "--chat-template-file b", {"chat_template": "a"}, {"chat_template_file": "b"}),
+    (run.VERB, "--rope-scale 2", "--rope-freq-scale 0.25", {"rope_scale": 2.0}, {"rope_freq_scale": 0.25}),
+    (run.VERB, "-lm mmap", "--no-mmap", {"load_mode": "mmap"}, {"mmap": False}),
+    (run.VERB, "-lv 1", "-v", {"verbosity": 1}, {"verbose": True}),
+]
+
+
+@pytest.mark.parametrize(("verb", "one", "other", "first", "second"), THINGS)
+def test_of_options_that_set_one_thing_the_last_counts(verb, one, other, first, second):
+    idle = vars(parse(verb, least(verb), {}))
+    for given, left, taken in (([*one.split(), *other.split()], first, second), ([*other.split(), *one.split()], second, first)):
+        args = parse(verb, [*given, *least(verb)], {})
+        assert {name: getattr(args, name) for name in taken} == taken
+        assert {name: getattr(args, name) for name in left} == {name: idle[name] for name in left}
+        names = [word for word in given if word in (one.split()[0], other.split()[0])]
+        assert args.told == [f"{', '.join(names)}: given 2 times; the last counts"]
+
+
+def test_what_is_given_twice_is_told():
+    args = parse(run.VERB, "-n 3 --predict 4 -n 5 -r a -r b".split(), {})
+    assert (args.n_predict, args.stop, args.told) == (5, ["a", "b"], ["-n, --predict: given 3 times; the last counts"])
+    args = parse(run.VERB, ["--chat-template", "chatml"], {"LLAMA_ARG_CHAT_TEMPLATE_FILE": "x", "LLAMA_ARG_TOP_K": "3"})
+    assert (args.chat_template, args.chat_template_file, args.top_k) == ("chatml", None, 3)
+    assert args.told == ["LLAMA_ARG_CHAT_TEMPLATE_FILE: no effect; --chat-template counts"]
+    args = parse(bench.VERB, ["-m", "a", "-m", "b"], {"LLAMA_ARG_MODEL": "c"})
+    assert (args.models, args.told) == (["a", "b"], ["LLAMA_ARG_MODEL: no effect; -m counts"])
+
+
+@pytest.mark.parametrize("text", ["١٢", "1_0", " 1", "1\n", "²", "１"])
+def test_numbers_have_digits_of_ascii_and_nothing_else(text, monkeypatch, capsys):
+    for verb, option in ((run.VERB, "-n"), (run.VERB, "--temp"), (run.VERB, "-ngl"), (run.VERB, "-mg"), (perplexity.VERB, "--chunks"), (bench.VERB, "-n")):
+        assert refusal(verb, option, text).startswith(f"{option}: expected "), option
+    assert main(["quantize", "in", "Q4_0", text]) == 1
+    assert capsys.readouterr().err.startswith("jaxllama: NTHREADS: expected a whole number from 1 to 4096, found ")
+    monkeypatch.setenv("NPROC", text)
+    monkeypatch.delenv("PJRT_NPROC", raising=False)
+    assert thread_count() != 10
+    if text.strip() == text:
+        for arguments in (["run", "-l", f"{text}+1"], ["inspect", str(embedded_model()), "--override-kv", f"a=int:{text}"]):
+            assert main(arguments) == 1
+            assert repr(text)[1:-1] in capsys.readouterr().err
+
+
+IDLE_VALUES = {
+    "-ngl": ("99 -1 auto all", "many 1.5 ''"),
+    "-mg": ("0", "x"),
+    "-ncmoe": ("0 3", "-1 x"),
+    "-fa": ("on off auto 1 0", "maybe On"),
+    "-fit": ("on off enabled", "auto"),
+    "-fitt": ("1 1,2 1/2", "x 1,"),
+    "-ot": ("a=CPU a=CPU,b=CPU", "a a=CPU,b"),
+    "-C": ("ff 0xFF", "xyz"),
+    "-Cr": ("0-3 0- -3", "3 a-b"),
+    "--prio": ("-1 3", "-2 4 x"),
+    "--prio-batch": ("0 3", "-1 4"),
+    "--poll": ("0 50", "x"),
+    "--numa": ("distribute isolate numactl", "x"),
+    "-lzm": ("on off auto", "x"),
+    "--keep": ("-1 4", "x"),
+    "-cram": ("-1", "x"),
+    "-dt": ("0.1 anything", ""),
+}
+
+
+@pytest.mark.parametrize("option", IDLE_VALUES)
+def test_values_without_effect_are_what_llama_cpp_takes(option):
+    good, bad = (shlex.split(values) for values in IDLE_VALUES[option])
+    for value in good:
+        assert [line.split(":")[0] for line in parse(run.VERB, [option, value], {}).told] == [option], value
+    for value in bad:
+        assert refusal(run.VERB, option, value).startswith(f"{option}: expected "), value
+
+
+def test_llama_bench_takes_lists_of_them():
+    told = parse(bench.VERB, "-ngl 0,99 -fa on,off -mg 0-1 --no-host 0,1".split(), {}).told
+    assert [line.split(":")[0] for line in told] == ["-ngl, -mg, --no-host", "-fa"]
+    assert refusal(bench.VERB, "-ngl", "0,x").startswith("-ngl: expected a whole number")
+    assert refusal(bench.VERB, "-n", "5-1") == "-n: the range '5-1' has no numbers: it ends below its start"
+
+
+def test_no_projector_is_what_there_is():
+    for option in ("--mmproj-auto", "--no-mmproj", "--mmproj-offload", "--no-mmproj-offload"):
+        assert "no effect" in parse(run.VERB, [option], {}).told[0]
 
 
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
         ({"LLAMA_ARG_CTX_SIZE": "many"}, "LLAMA_ARG_CTX_SIZE: expected a whole number of at least 0, found 'many'"),
+        ({"LLAMA_ARG_CTX_SIZE": ""}, "LLAMA_ARG_CTX_SIZE: expected a whole number of at least 0, found ''"),
+        ({"LLAMA_ARG_PERF": ""}, "LLAMA_ARG_PERF: expected on or off, found ''"),
+        ({"LLAMA_ARG_FIT": ""}, "LLAMA_ARG_FIT: expected one of on, off, found ''"),
         ({"LLAMA_ARG_PERF": "maybe"}, "LLAMA_ARG_PERF: expected on or off"),
         ({"LLAMA_ARG_RPC": "a:1"}, "LLAMA_ARG_RPC: using several machines is not supported yet"),
         ({"LLAMA_ARG_CACHE_TYPE_K": "q8_0"}, "LLAMA_ARG_CACHE_TYPE_K q8_0: a quantized KV cache is not supported yet"),
@@ -282,7 +388,19 @@ def test_information(capsys):
         (["server"], "a server is not supported yet"),
         (["run", "--nope"], "`jaxllama run --help` lists the options"),
         (["quantize"], "jaxllama quantize: expected IN [OUT] TYPE [NTHREADS]"),
-        (["run", "--log-file", "/nowhere/x.log"], "--log-file: "),
+        (["run", "--log-file", "/nowhere/x.log"], "--log-file: /nowhere/x.log: No such file or directory\n"),
+        (["run", "-f", "/nowhere"], "jaxllama: -f: /nowhere: No such file or directory\n"),
+        (["run", "-bf", "/nowhere"], "jaxllama: -bf: /nowhere: No such file or directory\n"),
+        (["run", "-st", "-sysf", "/nowhere"], "jaxllama: -sysf: /nowhere: No such file or directory\n"),
+        (["tokenize", "-f", "/nowhere"], "jaxllama: -f: /nowhere: No such file or directory\n"),
+        (["apply-template", "-p", "hi", "--chat-template-file", "/nowhere"], "jaxllama: --chat-template-file: /nowhere: No such"),
+        (["run", "--grammar-file", "/nowhere"], "jaxllama: --grammar-file: /nowhere: No such file or directory\n"),
+        (["run", "-jf", "/nowhere"], "jaxllama: --json-schema-file: /nowhere: No such file or directory\n"),
+        (["imatrix", "--in-file", "/nowhere"], "jaxllama: --in-file: "),
+        (["grammar", "check", "/nowhere"], "jaxllama: /nowhere: No such file or directory\n"),
+        (["run", "--samplers", "foo"], "jaxllama: --samplers: there is no sampler 'foo'"),
+        (["run", "--sampler-seq", "Q"], "jaxllama: --sampler-seq: there is no sampler 'Q'"),
+        (["run", "-l", "5"], "jaxllama: -l: expected a token id"),
         (["grammar", "chekc", "x"], "expected `jaxllama grammar check FILE [INPUT ...]`, found 'chekc'"),
     ],
 )
@@ -305,6 +423,9 @@ def test_completion_for_bash(capsys, tmp_path):
         return subprocess.run(["bash", "-c", f"{script}\n{after}"], capture_output=True, text=True, cwd=tmp_path, check=True).stdout.split("\n")[:-1]
 
     assert complete("tok") == ["tokenize"]
+    assert complete("-m", "a") == ["a file.gguf"]
+    assert complete("-m", "x", "--top-") == complete("run", "--top-")
+    assert {"--version", "--verbose-prompt"} <= set(complete("--ver"))
     assert complete("run", "--top-") == ["--top-k", "--top-p", "--top-nsigma", "--top-n-sigma"]
     assert complete("run", "-m", "a") == ["a file.gguf"]
     assert complete("bench", "--cache-t") == ["--cache-type-k", "--cache-type-v"]

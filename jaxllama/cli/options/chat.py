@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from .option import Group, Option, one_of, path, text, whole
+from .kinds import one_of, path, text, whole
+from .option import Group, Option
 
 CHAT = Group(
     "chat template and reasoning",
-    Option(("-sys", "--system-prompt"), "system", "system prompt, if the chat template supports one", text("PROMPT")),
-    Option(("-sysf", "--system-prompt-file"), "system_file", "read the system prompt from a file", path()),
+    Option(("-sys", "--system-prompt"), "system", "system prompt, if the chat template supports one", text("PROMPT"), sets="system"),
+    Option(("-sysf", "--system-prompt-file"), "system_file", "read the system prompt from a file", path(), sets="system"),
     Option(
         ("--chat-template",),
         "chat_template",
         "Jinja chat template, or the name of a built-in one (default: the model file's)",
         text("JINJA|NAME"),
         env="CHAT_TEMPLATE",
+        sets="chat_template",
     ),
-    Option(("--chat-template-file",), "chat_template_file", "file to read the chat template from", path(), env="CHAT_TEMPLATE_FILE"),
+    Option(
+        ("--chat-template-file",),
+        "chat_template_file",
+        "file to read the chat template from",
+        path(),
+        env="CHAT_TEMPLATE_FILE",
+        sets="chat_template",
+    ),
     Option(
         ("--chat-template-kwargs",), "chat_template_kwargs", "extra variables for the chat template, as a JSON object", text("JSON"), env="CHAT_TEMPLATE_KWARGS"
     ),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from .option import SWITCH, Group, Option, one_of, options_of, path, real, text, whole
+from .kinds import SWITCH, one_of, path, real, text, whole
+from .option import Group, Option, options_of
 
 _QUANTIZED: dict[str, str] = dict.fromkeys(("q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"), "a quantized KV cache is")
 CACHE_TYPE = one_of("f16", "bf16", "f32", later=_QUANTIZED, metavar="TYPE")
+MOST_THREADS = 4096
+_SCALE = real(1e-6, 1e6)  # beyond that no position is left that float32 tells from its neighbour
 LOAD_MODE = one_of("auto", "none", "mmap", "mlock", "mmap+mlock", "dio", metavar="MODE")
 
 MODEL = Group(
@@ -25,8 +28,9 @@ MODEL = Group(
         LOAD_MODE,
         default="auto",
         env="LOAD_MODE",
+        sets="load mode",
     ),
-    Option(("--mmap",), "mmap", "the same as --load-mode mmap", off=("--no-mmap",), off_help="the same as --load-mode none", env="MMAP"),
+    Option(("--mmap",), "mmap", "the same as --load-mode mmap", off=("--no-mmap",), off_help="the same as --load-mode none", env="MMAP", sets="load mode"),
     Option(("--check-tensors",), "check_tensors", "check the tensor data for infinities and NaN when loading"),
     *options_of("-mu/--model-url URL $MODEL_URL", later="downloading from any address is"),
     *options_of("-dr/--docker-repo REPO $DOCKER_REPO", later="downloading from Docker Hub is"),
@@ -55,7 +59,7 @@ CONTEXT = Group(
         ("-t", "--threads"),
         "threads",
         "number of CPU threads for kernels and XLA; 0 and -1: one for each CPU that the process may use",
-        whole(-1, 4096),
+        whole(-1, MOST_THREADS),
         -1,
         env="THREADS",
     ),
@@ -70,9 +74,9 @@ ROPE = Group(
         one_of("none", "linear", "yarn", metavar="{none,linear,yarn}"),
         env="ROPE_SCALING_TYPE",
     ),
-    Option(("--rope-scale",), "rope_scale", "expand the context by a factor of N", real(above=0), env="ROPE_SCALE"),
+    Option(("--rope-scale",), "rope_scale", "expand the context by a factor of N", _SCALE, env="ROPE_SCALE", sets="scale"),
     Option(("--rope-freq-base",), "rope_freq_base", "base frequency", real(2), env="ROPE_FREQ_BASE"),
-    Option(("--rope-freq-scale",), "rope_freq_scale", "expand the context by a factor of 1/N", real(above=0), env="ROPE_FREQ_SCALE"),
+    Option(("--rope-freq-scale",), "rope_freq_scale", "expand the context by a factor of 1/N", _SCALE, env="ROPE_FREQ_SCALE", sets="scale"),
     Option(("--yarn-orig-ctx",), "yarn_orig_ctx", "YaRN: training context of the model", whole(0), env="YARN_ORIG_CTX"),
     Option(("--yarn-ext-factor",), "yarn_ext_factor", "YaRN: mix of extrapolation; 0: interpolation only", real(-1), env="YARN_EXT_FACTOR"),
     Option(("--yarn-attn-factor",), "yarn_attn_factor", "YaRN: scale of attention", real(), env="YARN_ATTN_FACTOR"),
@@ -86,8 +90,16 @@ COMPILE = Group(
 )
 LOG = Group(
     "messages on stderr",
-    Option(("-lv", "--verbosity", "--log-verbosity"), "verbosity", "0 and 1: errors, 2: warnings, 3: information, 5: details", whole(), 3, env="LOG_VERBOSITY"),
-    Option(("-v", "--verbose", "--log-verbose"), "verbose", "show everything"),
+    Option(
+        ("-lv", "--verbosity", "--log-verbosity"),
+        "verbosity",
+        "0 and 1: errors, 2: warnings, 3: information, 5: details",
+        whole(),
+        3,
+        env="LOG_VERBOSITY",
+        sets="level",
+    ),
+    Option(("-v", "--verbose", "--log-verbose"), "verbose", "show everything", sets="level"),
     Option(("--log-disable",), "log_disable", "show errors only"),
     Option(("--log-file",), "log_file", "write messages and text to a file too", path(), env="LOG_FILE"),
     Option(

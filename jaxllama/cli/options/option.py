@@ -2,99 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from .kinds import SWITCH, Kind, matching, one_of, text, whole
 
 
 class UsageError(ValueError):
     """The command line, or a variable, says what cannot be; the text is one line."""
-
-
-class Explained(ValueError):
-    """A value cannot be; the text says why."""
-
-
-class NotYet(ValueError):
-    """A value asks for a capability that is still to come; the text is the capability, with its verb: "speculative decoding is"."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The values that an option takes.
-
-    Attributes:
-        read: makes one of its text; a ValueError or NotYet where it is none.
-        expected: what they are, for errors.
-        metavar: what `--help` shows in a value's place.
-        files: whether they are paths, for a shell's completion.
-    """
-
-    read: Callable[[str], Any]
-    expected: str
-    metavar: str = "N"
-    files: bool = False
-
-
-def _truth(text: str) -> bool:
-    if text.lower() in ("1", "on", "true", "yes", "enabled"):
-        return True
-    if text.lower() in ("0", "off", "false", "no", "disabled"):
-        return False
-    raise ValueError(text)
-
-
-def whole(least: int = -(2**31), most: int = 2**31 - 1) -> Kind:
-    """Whole numbers from `least` to `most`."""
-
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d+", text) or not least <= int(text) <= most:
-            raise ValueError(text)
-        return int(text)
-
-    limit = f" of at least {least}" if least > -(2**31) else ""
-    return Kind(read, f"a whole number{limit}" if most >= 2**31 - 1 else f"a whole number from {least} to {most}")
-
-
-def real(least: float = -math.inf, *, above: float = -math.inf) -> Kind:
-    """Finite numbers of float32, of at least `least`, above `above`."""
-
-    def read(text: str) -> float:
-        value = float(text)
-        if not (abs(value) < 3.4028236e38 and value >= least and value > above):
-            raise ValueError(text)
-        return value
-
-    limit = f" above {above:g}" if above > -math.inf else f" of at least {least:g}" if least > -math.inf else ""
-    return Kind(read, f"a finite number{limit}")
-
-
-def one_of(*names: str, later: Mapping[str, str] = {}, metavar: str | None = None) -> Kind:
-    """Some words; `later` maps words of llama.cpp's to the capability that they wait for."""
-
-    def read(text: str) -> str:
-        if text in later:
-            raise NotYet(later[text])
-        if text not in names:
-            raise ValueError(text)
-        return text
-
-    return Kind(read, f"one of {', '.join(names)}", metavar or "|".join(names))
-
-
-def text(metavar: str) -> Kind:
-    """Any text."""
-    return Kind(str, "a text", metavar)
-
-
-def path(metavar: str = "FNAME") -> Kind:
-    """A file's path."""
-    return Kind(str, "a path", metavar, files=True)
-
-
-SWITCH = Kind(_truth, "on or off", "")
 
 
 @dataclass(frozen=True)
@@ -110,6 +26,7 @@ class Option:
         env: the variable, without `LLAMA_ARG_`; with `=` before it in full; empty for none.
         off: names that turn a switch off, and `off_help` what they do.
         many: it may be given several times; its value is a list.
+        sets: what it sets together with other options of this word, of which the last one counts: `-p` and `-f` both set the prompt.
         operands: how many values it takes.
         idle: why it changes nothing here; "" if it does.
         later: the capability that it waits for, with its verb; turning a switch off is what is the case today.
@@ -124,6 +41,7 @@ class Option:
     off: tuple[str, ...] = ()
     off_help: str = ""
     many: bool = False
+    sets: str = ""
     operands: int = 1
     idle: str = ""
     later: str = ""
@@ -131,6 +49,11 @@ class Option:
     @property
     def is_switch(self) -> bool:
         return self.kind is SWITCH
+
+    @property
+    def thing(self) -> str:
+        """What it sets."""
+        return self.sets or self.to
 
     @property
     def start(self) -> Any:
@@ -159,8 +82,34 @@ class Group(tuple[Option, ...]):
         return group
 
 
+_NUMBERS = "[0-9]{1,9}"
+_ON, _OFF = "true 1 enabled", "false 0 disabled"
+_IDLE = {  # what llama.cpp takes for an option, by the word that stands for its value
+    "N": whole(),
+    "INDEX": whole(),
+    "LAYERS": whole(0),
+    "AUTO|ALL|N": matching(r"auto|all|[+-]?[0-9]{1,9}", "a whole number, auto or all"),
+    "PRIO": whole(-1, 3),
+    "PRIO_BATCH": whole(0, 3),
+    "0|1": whole(0),
+    "0|1,...": matching("[01](,[01])*", "0, 1 or both, separated by a comma"),
+    "0...100": whole(0),
+    "M": matching("(0x)?[0-9a-fA-F]+", "a mask in hexadecimal digits"),
+    "LO-HI": matching(f"({_NUMBERS})?-({_NUMBERS})?", "a range of CPUs such as 0-3"),
+    "MIB,...": matching(f"{_NUMBERS}([,/]{_NUMBERS})*", "numbers of MiB, separated by commas"),
+    "PATTERN=TYPE,...": matching("[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*", "PATTERN=TYPE, or several separated by commas"),
+    "[on|off]": one_of("on", "off", others=f"{_ON} {_OFF}"),
+    "[on|off|auto]": one_of("on", "off", "auto", others=f"{_ON} {_OFF} -1"),
+    "on|auto|off": one_of("on", "auto", "off"),
+    "distribute|isolate|numactl": replace(one_of("distribute", "isolate", "numactl"), empty=True),
+}
+
+
 def options_of(lines: str, *, idle: str = "", later: str = "") -> list[Option]:
-    """Options of which nothing but the spelling matters, one a line: `-x/--long !--no-long METAVAR $VARIABLE`, the parts after the names as needed."""
+    """Options of which nothing but the spelling matters, one a line: `-x/--long !--no-long METAVAR $VARIABLE`, the parts after the names as needed.
+
+    Values of idle ones are held to what llama.cpp takes, where a METAVAR of `_IDLE` says so.
+    """
     found = []
     for line in filter(None, map(str.strip, lines.splitlines())):
         names, *rest = line.split()
@@ -168,7 +117,8 @@ def options_of(lines: str, *, idle: str = "", later: str = "") -> list[Option]:
         off = tuple(part for word in rest if word[0] == "!" for part in word[1:].split("/"))
         env = next((word[1:] for word in rest if word[0] == "$"), "")
         spelled = tuple(names.split("/"))
-        kind = text(" ".join(metavars)) if metavars else SWITCH
+        shown = " ".join(metavars)
+        kind = replace(_IDLE[shown], metavar=shown) if idle and shown in _IDLE else text(shown) if metavars else SWITCH
         found.append(Option(spelled, spelled[-1].strip("-").replace("-", "_"), "", kind, env=env, off=off, operands=len(metavars), idle=idle, later=later))
     return found
 

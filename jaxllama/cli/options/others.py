@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .option import Group, Option, one_of, options_of
+from .kinds import one_of
+from .option import Group, Option, options_of
 
 _SPLIT: dict[str, str] = dict.fromkeys(("row", "tensor"), "using several devices is")
 _SPECULATIVE = "speculative decoding is"
@@ -21,15 +22,15 @@ IDLE = Group(
     "without effect",
     *options_of(
         """
-        -ngl/--gpu-layers/--n-gpu-layers N $N_GPU_LAYERS
+        -ngl/--gpu-layers/--n-gpu-layers AUTO|ALL|N $N_GPU_LAYERS
         -mg/--main-gpu INDEX $MAIN_GPU
         -dev/--device DEVICES $DEVICE
         -ot/--override-tensor PATTERN=TYPE,... $OVERRIDE_TENSOR
         -cmoe/--cpu-moe $CPU_MOE
-        -ncmoe/--n-cpu-moe N $N_CPU_MOE
-        -ncffn/--n-cpu-ffn N $N_CPU_FFN
+        -ncmoe/--n-cpu-moe LAYERS $N_CPU_MOE
+        -ncffn/--n-cpu-ffn LAYERS $N_CPU_FFN
         -fit/--fit [on|off] $FIT
-        -fitt/--fit-target MIB $FIT_TARGET
+        -fitt/--fit-target MIB,... $FIT_TARGET
         -fitc/--fit-ctx N $FIT_CTX
         -kvo/--kv-offload !-nkvo/--no-kv-offload $KV_OFFLOAD
         --op-offload !--no-op-offload
@@ -51,22 +52,22 @@ IDLE = Group(
         -C/--cpu-mask M
         -Cr/--cpu-range LO-HI
         --cpu-strict 0|1
-        --prio N
+        --prio PRIO
         --poll 0...100
         -Cb/--cpu-mask-batch M
         -Crb/--cpu-range-batch LO-HI
         --cpu-strict-batch 0|1
-        --prio-batch N
+        --prio-batch PRIO_BATCH
         --poll-batch 0|1
-        --numa TYPE $NUMA
+        --numa distribute|isolate|numactl $NUMA
         """,
         idle="the operating system places the threads (`taskset`, `nice` and `numactl` tell it how)",
     ),
     *options_of("--mlock $MLOCK", idle="weights stay in memory while they are in use"),
-    *options_of("-lzm/--lazy-mode MODE $LAZY_MODE", idle="weights that are memory-mapped (-lm mmap) are always read when they are needed"),
+    *options_of("-lzm/--lazy-mode on|auto|off $LAZY_MODE", idle="weights that are memory-mapped (-lm mmap) are always read when they are needed"),
     *options_of("--repack !-nr/--no-repack $REPACK", idle="weights are always in the kernels' memory layout"),
     *options_of("--swa-full $SWA_FULL", idle="the KV cache always keeps all positions"),
-    *options_of("-dt/--defrag-thold N $DEFRAG_THOLD", idle="the KV cache is never fragmented"),
+    *options_of("-dt/--defrag-thold THRESHOLD $DEFRAG_THOLD", idle="the KV cache is never fragmented"),
     *options_of("-np/--parallel N $N_PARALLEL", idle="how many sequences are read at a time follows from -b"),
     *options_of("--keep N", idle="it counts when the context shifts, which is not supported yet"),
     *options_of("-bs/--backend-sampling $BACKEND_SAMPLING", idle="sampling always runs on the device"),
@@ -99,6 +100,13 @@ CHAT_IDLE = Group(
         """,
         idle="the KV cache of the conversation is always kept",
     ),
+    *options_of(  # llama.cpp's defaults, where there is no projector
+        """
+        --mmproj-auto !--no-mmproj/--no-mmproj-auto $MMPROJ_AUTO
+        --mmproj-offload !--no-mmproj-offload $MMPROJ_OFFLOAD
+        """,
+        idle="no projector is looked for: reading images and sound is not supported yet",
+    ),
 )
 CHAT_LATER = Group(
     "not supported yet",
@@ -110,8 +118,6 @@ CHAT_LATER = Group(
         """
         -mm/--mmproj FILE $MMPROJ
         -mmu/--mmproj-url URL $MMPROJ_URL
-        --mmproj-auto !--no-mmproj/--no-mmproj-auto $MMPROJ_AUTO
-        --mmproj-offload !--no-mmproj-offload $MMPROJ_OFFLOAD
         -mmdev/--mmproj-device DEVICE $=MTMD_BACKEND_DEVICE
         --image/--audio/--video FILE
         --image-min-tokens N $IMAGE_MIN_TOKENS

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from .option import Explained, NotYet, Option, UsageError, Verb
+from .kinds import Explained, NotYet
+from .option import Option, UsageError, Verb
 from .others import INFORM
 
 _INFORM = {name: option.to for option in INFORM for name in option.names}
@@ -28,19 +29,24 @@ def parse(verb: Verb, arguments: Sequence[str], environ: Mapping[str, str] = os.
         if uses:
             values.setdefault(option.to, option.start)
     idle: dict[str, list[str]] = {}
+    said: dict[str, list[str]] = {}  # what sets each thing, in this order
+    variables: dict[str, list[str]] = {}  # the same, of the environment
 
-    def take(option: Option, uses: bool, shown: str, given: Any) -> None:
+    def take(option: Option, uses: bool, shown: str, given: Any, by: dict[str, list[str]] = said) -> None:
         """`given`: the value of an option, or whether a switch is on."""
         if option.later and not (option.is_switch and given is False):
             raise UsageError(f"{shown}: {option.later} not supported yet")
         if option.idle or not (uses or option.later):
             idle.setdefault(option.idle or f"`jaxllama {verb.name}` has no use for it", []).append(shown)
         elif not option.later:
-            values[option.to] = [*values[option.to], given] if option.many else given
+            before = values[option.to] if option.many and by.get(option.thing) else []
+            values.update((other.to, other.start) for other, used in options if used and option.sets and other.sets == option.sets)
+            values[option.to] = [*before, given] if option.many else given
+            by.setdefault(option.thing, []).append(shown)
 
     for option, uses in options:
         if uses and (found := _from_environment(option, environ)) is not None:
-            take(option, uses, option.variable, found)
+            take(option, uses, option.variable, found, variables)
     words: list[str] = []
     rest = list(arguments)
     while rest:
@@ -55,7 +61,7 @@ def parse(verb: Verb, arguments: Sequence[str], environ: Mapping[str, str] = os.
         if name in _INFORM and name not in index:
             return SimpleNamespace(asked=_INFORM[name])
         if name not in index:
-            raise UsageError(_unknown(verb, word))
+            raise UsageError(_unknown(index, word))
         option, uses = index[name]
         if option.is_switch:
             if value is not None:
@@ -71,7 +77,10 @@ def parse(verb: Verb, arguments: Sequence[str], environ: Mapping[str, str] = os.
     if len(words) < verb.least or (verb.most is not None and len(words) > verb.most):
         wrong = f"unexpected argument {words[verb.most]!r}" if verb.most is not None and len(words) > verb.most else f"expected {verb.words}"
         raise UsageError(wrong)
+    repeated = {option.thing for option, uses in options if uses and not option.many}
     told = [f"{', '.join(dict.fromkeys(names))}: no effect; {reason}" for reason, names in idle.items()]
+    told += [f"{', '.join(variables[thing])}: no effect; {names[-1]} counts" for thing, names in said.items() if thing in variables]
+    told += [f"{', '.join(dict.fromkeys(n))}: given {len(n)} times; the last counts" for thing, n in said.items() if len(n) > 1 and thing in repeated]
     return SimpleNamespace(**values, words=words, told=told, asked=None)
 
 
@@ -93,17 +102,20 @@ def _read(option: Option, shown: str, text: str) -> Any:
 
 
 def _from_environment(option: Option, environ: Mapping[str, str]) -> Any:
-    """The value of an option's variable; None where it is not set, or is empty."""
+    """The value of an option's variable; None where it is not set, or is empty where llama.cpp ignores that: for texts, and switches that only turn on."""
     if option.variable_off and option.variable_off in environ:
         return False
     text = environ.get(option.variable) if option.variable else None
-    if not text:
+    if text is None or (not text and (option.kind.empty or (option.is_switch and not option.off))):
         return None
     value = _read(option, option.variable, text)
     return None if option.is_switch and not value and not option.off else value
 
 
-def _unknown(verb: Verb, word: str) -> str:
-    known = sorted({*verb.index, *_INFORM})
+def _unknown(index: Mapping[str, tuple[Option, bool]], word: str) -> str:
+    name, equals, value = word.partition("=")
+    if equals and name in index:  # of a short option: only long ones take their value so, as here
+        return f"{name}: takes no value, found {value!r}" if index[name][0].is_switch else f"there is no option {word}; write {name} {value}"
+    known = sorted({*index, *_INFORM})
     near = difflib.get_close_matches(_split(word)[0], known, 1, 0.6)
     return f"there is no option {word}" + (f"; did you mean {near[0]}?" if near else "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .option import Group, Option, path, real, text, whole
+from .kinds import path, real, text, whole
+from .option import Group, Option
 
 # A value that is not given is taken from the file's general.sampling.*, and if it is not there either, is llama.cpp's default.
 SAMPLING = Group(
@@ -12,6 +13,7 @@ SAMPLING = Group(
         "samplers",
         "samplers to use, in this order, separated by ';' (default: penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature)",
         text("SAMPLERS"),
+        sets="samplers",
     ),
     Option(
         ("--sampler-seq", "--sampling-seq"),
@@ -19,6 +21,7 @@ SAMPLING = Group(
         "the same, one letter each: e penalties, d dry, s top_n_sigma, k top_k, y typ_p, p top_p, m min_p, x xtc, t temperature, "
         "i infill, a adaptive_p (default: edskypmxt)",
         text("SEQUENCE"),
+        sets="samplers",
     ),
     Option(("-s", "--seed"), "seed", "random seed; -1: a different one each time", whole(-1, 2**32 - 1), -1),
     Option(("--temp", "--temperature"), "temperature", "temperature; 0: always the most likely token (default: 0.8)", real(), env="TEMPERATURE"),
@@ -110,9 +113,9 @@ SAMPLING = Group(
     Option(("--ignore-eos",), "ignore_eos", "never choose an end-of-generation token (EOS, EOT ...), so generation does not end by itself"),
 )
 GRAMMAR = Group(
-    "grammar (give one of these)",
-    Option(("--grammar",), "grammar", "GBNF grammar that constrains the generated text", text("GRAMMAR")),
-    Option(("--grammar-file",), "grammar_file", "file to read the grammar from", path()),
-    Option(("-j", "--json-schema"), "json_schema", "JSON schema that constrains the generated text; {} for any JSON", text("SCHEMA")),
-    Option(("-jf", "--json-schema-file"), "json_schema_file", "file to read the JSON schema from", path("FILE")),
+    "grammar (the last of these counts)",
+    Option(("--grammar",), "grammar", "GBNF grammar that constrains the generated text", text("GRAMMAR"), sets="grammar"),
+    Option(("--grammar-file",), "grammar_file", "file to read the grammar from", path(), sets="grammar"),
+    Option(("-j", "--json-schema"), "json_schema", "JSON schema that constrains the generated text; {} for any JSON", text("SCHEMA"), sets="grammar"),
+    Option(("-jf", "--json-schema-file"), "json_schema_file", "file to read the JSON schema from", path("FILE"), sets="grammar"),
 )

@@ -78,10 +78,11 @@ def completion(verbs: Sequence[Verb]) -> str:
     """A script for bash: `source <(jaxllama --completion-bash)` completes verbs, options and files."""
     cases = []
     for verb in verbs:
+        name = verb.name if verb.name != "run" else "run|-*"  # options alone are that verb's
         index = verb.index
         files = [name for name, (option, _) in index.items() if option.kind.files and name in option.names]
         wanted = [name for name, (option, _) in index.items() if not option.later]
-        cases.append(f'        {verb.name}) options="{" ".join(wanted)}"; files="{" ".join(files)}" ;;')
+        cases.append(f'        {name}) options="{" ".join(wanted)}"; files="{" ".join(files)}" ;;')
     own = " ".join([*(v.name for v in verbs), *(name for option in INFORM for name in option.names)])
     return _BASH.replace("@OWN@", own).replace("@CASES@", "\n".join(cases))
 
@@ -94,7 +95,7 @@ _jaxllama() {
     esac
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "@OWN@" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "@OWN@ $options" -- "$word")
     elif [[ " $files " == *" $before "* || "$word" != -* ]]; then
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$word")

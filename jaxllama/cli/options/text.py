@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .option import Group, Option, one_of, options_of, path, text, whole
+from .kinds import one_of, path, text, whole
+from .option import Group, Option, options_of
 
 COLOR = one_of("on", "off", "auto", metavar="[on|off|auto]")
 ESCAPE = Option(
@@ -19,9 +20,9 @@ TIMINGS = Group(
 
 PROMPT = Group(
     "prompt and generation",
-    Option(("-p", "--prompt"), "prompt", "the prompt; in a conversation, the first user message", text("PROMPT")),
-    Option(("-f", "--file"), "file", "read the prompt from a file; - for stdin", path()),
-    Option(("-bf", "--binary-file"), "binary_file", "read the prompt from a file, byte for byte", path()),
+    Option(("-p", "--prompt"), "prompt", "the prompt; in a conversation, the first user message", text("PROMPT"), sets="prompt"),
+    Option(("-f", "--file"), "file", "read the prompt from a file; - for stdin", path(), sets="prompt"),
+    Option(("-bf", "--binary-file"), "binary_file", "read the prompt from a file, byte for byte", path(), sets="prompt"),
     Option(
         ("-n", "--predict", "--n-predict"),
         "n_predict",

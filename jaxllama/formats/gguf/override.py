@@ -28,6 +28,8 @@ def parse_overrides(text: str) -> list[Field]:
 
 
 def _value(kind: str, text: str) -> int | float | bool | str:
+    if kind in ("int", "float") and ("_" in text or not text.isascii()):  # which Python would read
+        raise ValueError(text)
     if kind == "int":
         return int(text, 0)
     if kind == "float":
