@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .chat import PROMPT_OPTIONS, ChatPrompt
 from .decode.chain import REPORTED
-from .decode.sampling import refuse_unknown
+from .names import refuse_unknown
 from .pieces import Piece
-from .request import CONSTRAINTS, SAMPLING, answer_grammar, is_whole, limit_of, texts_of
+from .request import CONSTRAINTS, SAMPLING, answer_grammar, is_whole, limit_of, texts_of, whole_of
 from .text.chat.messages import MessageError
 from .text.chat.stream import AnswerReader
 
@@ -26,6 +26,7 @@ _LIMITS = ("n_predict", "max_tokens", "max_completion_tokens")
 _THOUGHT = ("reasoning", "reasoning_format", "reasoning_budget", "reasoning_budget_message")
 _REPORT = ("logprobs", "top_logprobs", "include_usage", "n", "model", "user")
 _GENERATION = ("stop", "kept", "timeout", "logits_processor", "preserved_tokens")
+_ELSEWHERE = {"stream": "stream_chat(messages, ...) streams the answer", "echo": "score(prompt) gives the log-probabilities of a prompt's tokens"}
 _OPTIONS = (*PROMPT_OPTIONS, *_THOUGHT, *_LIMITS, *_REPORT, *_GENERATION, *CONSTRAINTS, *SAMPLING)
 
 
@@ -61,20 +62,24 @@ class _Request:
     """What a chat asks for."""
 
     def __init__(self, model: Model, options: Mapping[str, Any]):
-        refuse_unknown("chat", options, _OPTIONS)
+        refuse_unknown("chat", options, _OPTIONS, _ELSEWHERE)
         rest = dict(options)
         self.model, self.limit = model, limit_of(rest, -1, _LIMITS)
-        self.stops, self.name = texts_of("stop", rest.pop("stop", ())), rest.pop("model", None) or model.name
+        self.stops, name = texts_of("stop", rest.pop("stop", ())), rest.pop("model", None)
+        if not isinstance(name, str | None):
+            raise MessageError(f"model: expected the name that the answer bears, found {name!r}")
+        self.name = name or model.name
         self.usage, _ = rest.pop("include_usage", True), rest.pop("user", None)  # a user's name means something to whoever counts requests
-        self.n = _whole("n", rest.pop("n", None), 1, 1, 128)
-        self.logprobs = bool(rest.pop("logprobs", False))
-        self.likely = _whole("top_logprobs", rest.pop("top_logprobs", None), 0, 0, REPORTED)
+        self.n = whole_of("n", 1 if (n := rest.pop("n", None)) is None else n, 1, 128)
+        logprobs, likely = rest.pop("logprobs", None), rest.pop("top_logprobs", None)
+        if not isinstance(logprobs, bool | None):
+            raise MessageError(f"logprobs: expected True or False, found {logprobs!r}; top_logprobs says how many of the most likely tokens to name")
+        self.logprobs = bool(logprobs)
+        self.likely = whole_of("top_logprobs", 0 if likely is None else likely, 0, REPORTED)
         if self.likely and not self.logprobs:
             raise MessageError("top_logprobs: needs logprobs=True")
-        budget = rest.pop("reasoning_budget", -1)
-        if not is_whole(budget) or budget < -1:
-            raise MessageError(f"reasoning_budget: expected a number of tokens, 0 for no reasoning or -1 for no limit, found {budget!r}")
-        self.budget, self.budget_message = budget, rest.pop("reasoning_budget_message", "")
+        budget = self.budget = whole_of("reasoning_budget", rest.pop("reasoning_budget", -1), -1, note=" (0 is no reasoning, -1 no limit)")
+        self.budget_message = rest.pop("reasoning_budget_message", "")
         reasoning = rest.pop("reasoning", "auto")
         self.reasoning = "off" if budget == 0 and reasoning == "auto" else reasoning
         self.format = rest.pop("reasoning_format", "auto")
@@ -165,14 +170,6 @@ class _Request:
         return {"id": "chatcmpl-" + secrets.token_hex(12), "object": kind, "created": int(time.time()), "model": self.name}
 
 
-def _whole(name: str, given: Any, default: int, least: int, most: int) -> int:
-    if given is None:
-        return default
-    if not is_whole(given) or not least <= given <= most:
-        raise MessageError(f"{name}: expected a whole number from {least} to {most}, found {given!r}")
-    return int(given)
-
-
 def _logprobs(content: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"content": list(content), "refusal": None}
 
@@ -180,7 +177,11 @@ def _logprobs(content: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def stream_chat(model: Model, messages: Sequence[Mapping[str, Any]], /, **options: Any) -> Iterator[dict[str, Any]]:
     """Answer messages, piece by piece; see `Model.stream_chat`."""
     request = _Request(model, options)
-    answers, head = request.answers(messages), request.head("chat.completion.chunk")
+    return _chunks(request, request.answers(messages))
+
+
+def _chunks(request: _Request, answers: Sequence[_Answer]) -> Iterator[dict[str, Any]]:
+    head = request.head("chat.completion.chunk")
 
     def chunk(index: int, delta: Mapping[str, Any], reason: str | None = None, sent: Sequence[dict[str, Any]] = (), **more: Any) -> dict[str, Any]:
         choice = {"index": index, "delta": dict(delta), "finish_reason": reason}

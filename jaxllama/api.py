@@ -17,7 +17,6 @@ from .chat import Chat
 from .decode import Grammars, Programs, Sampling, Session, Words, make_words, prefill_prompts, stream_tokens
 from .decode.chain import REPORTED
 from .decode.compile import compile_ahead
-from .decode.sampling import refuse_unknown
 from .decode.shapes import bucket_for, padded_chunks
 from .formats.gguf import GGUFFile
 from .grammar import Grammar
@@ -25,13 +24,20 @@ from .grammar.tokens import TokenGrammar
 from .grammar.trie import build_trie
 from .kept import Kept
 from .models import Config, ContextFull, DecodeState, Params, forward, hidden, init_state
+from .names import refuse_unknown, tells_nearest
 from .pieces import Piece, PieceWriter, Result, result_of
 from .prompt import Prompt, read_prompt, read_prompts
-from .request import CONSTRAINTS, SAMPLING, grammar_for, is_whole, limit_of, sampling_for, seconds_of, texts_of
+from .request import CONSTRAINTS, SAMPLING, grammar_for, is_whole, limit_of, sampling_for, seconds_of, texts_of, whole_of
 from .score import Score, score_tokens
 from .text import Tokenizer
 
 _LIMITS = ("max_tokens", "max_completion_tokens")  # OpenAI's names for n_predict
+_ELSEWHERE = {
+    "echo": "score(prompt) gives the log-probabilities of a prompt's tokens",
+    "logprobs": "n_probs=N names the N most likely tokens in each place",
+    "stream": "stream(prompt, ...) streams the text",
+    "messages": "chat(messages, ...) answers messages",
+}
 _OPTIONS = (*_LIMITS, "n_probs", "post_sampling_probs", "preserved_tokens", *CONSTRAINTS, *SAMPLING)
 LogitsProcessor = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
 
@@ -124,6 +130,7 @@ class Model:
         """Logits f32[T, V] after every token of one prompt."""
         return self._rows(_jit_forward, tokens)
 
+    @tells_nearest
     def embed(self, text: Prompt, *, pooling: str = "mean", normalize: bool = True) -> np.ndarray:
         """The last hidden states of a text.
 
@@ -156,17 +163,18 @@ class Model:
     def score(self, prompt: list[str] | tuple[str, ...] | list[list[int]], *, n_probs: int = 0) -> list[Score]: ...
     @overload
     def score(self, prompt: Any, *, n_probs: int = 0) -> Any: ...
+    @tells_nearest
     def score(self, prompt: Any, *, n_probs: int = 0) -> Score | list[Score]:
         """How likely each token of a text is after those before it. Nothing is generated.
 
         Args:
             prompt: text or token ids, or several, as for `generate`.
-            n_probs: how many of the most likely tokens to name in each place.
+            n_probs: how many of the most likely tokens to name in each place, up to all of the vocabulary.
 
         Returns:
             A `Score`, or a list of them for a list of prompts.
         """
-        count = _count_of("n_probs", n_probs)
+        count = whole_of("n_probs", n_probs, 0, self.config.n_vocab)
         prompts, many = read_prompts(prompt)
         texts = [self.encode(p) for p in prompts]
         scores = [score_tokens(ids, self._pieces_of(_jit_forward, ids), self.programs, count) for ids in texts]
@@ -204,6 +212,8 @@ class Model:
                 dictionary or a type), `regex`, `choice` and `response_format`, with `grammar_lazy` and `grammar_triggers`; `n_probs` and
                 `post_sampling_probs`; `preserved_tokens`, texts of special tokens that appear in the text.
 
+        Options are checked at the call; the prompt is read when the first piece is asked for.
+
         Yields:
             Pieces whose texts concatenate to the continuation; the last one has a reason and timings.
 
@@ -215,8 +225,8 @@ class Model:
             TypeError: the prompt is neither text nor token ids, or there is no such option.
         """
         more = {"kept": kept, "timeout": timeout, "logits_processor": logits_processor}
-        for _, piece in self.stream_batch([prompt], n_predict=n_predict, stop=stop, shown=shown, begun=[begun], **more, **options):
-            yield piece
+        made = self.stream_batch([prompt], n_predict=n_predict, stop=stop, shown=shown, begun=[begun], **more, **options)
+        return (piece for _, piece in made)
 
     @overload
     def generate(self, prompt: str | list[int] | tuple[int, ...], *, n_predict: int = 128, stop: str | Sequence[str] = (), **options: Any) -> Result: ...
@@ -311,8 +321,7 @@ class Model:
                 when one comes.
         """
         for name, number in (("slots", slots), ("prompt", 1 if prompt is None else prompt)):
-            if not is_whole(number) or number < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {number!r}")
+            whole_of(name, number, 1)
         refuse_unknown("compile", options, ["slots", "prompt", *SAMPLING])
         sampling = self.sampling(slots, **options)
         words = self.words_for_infill if "infill" in sampling.chain else self.words
@@ -320,6 +329,7 @@ class Model:
         length = min(prompt or self.n_ctx, self.n_ctx)
         compile_ahead(self.params, sampling, words=words, slots=slots, prompt=length, config=self.config, programs=self.programs, **sizes)
 
+    @tells_nearest
     def prefill(self, prompts: Prompt | Sequence[Prompt], *, kept: Session | None = None) -> Session:
         """Prefill prompts, one per slot; the session has the state and the logits after each prompt.
 
@@ -366,16 +376,14 @@ class Model:
             The number of a prompt, and a piece of its text.
         """
         rest = dict(options)
-        refuse_unknown("generating", rest, [*_OPTIONS, "n_predict", "stop", "shown", "kept", "begun", "timeout", "logits_processor"])
-        n_predict, deadline = limit_of(rest, n_predict, _LIMITS), monotonic() + seconds_of(timeout)
+        refuse_unknown("generating", rest, [*_OPTIONS, "n_predict", "stop", "shown", "kept", "begun", "timeout", "logits_processor"], _ELSEWHERE)
+        n_predict, seconds = limit_of(rest, n_predict, _LIMITS), seconds_of(timeout)
         if not isinstance(kept, Kept | None):
             raise TypeError(f"kept: expected jaxllama.Kept(), the same object for every turn, found {kept!r}")
         if logits_processor is not None and not callable(logits_processor):
             raise TypeError(f"logits_processor: expected a function of the tokens so far and the next one's logits, found {logits_processor!r}")
         ids = [self.encode(p) for p in prompts]
-        n_probs, after = _count_of("n_probs", rest.pop("n_probs", 0)), rest.pop("post_sampling_probs", False)
-        if n_probs > REPORTED:
-            raise ValueError(f"n_probs: the {REPORTED} most likely tokens can be named in each place, not {n_probs}")
+        n_probs, after = whole_of("n_probs", rest.pop("n_probs", 0), 0, REPORTED), rest.pop("post_sampling_probs", False)
         preserved = texts_of("preserved_tokens", rest.pop("preserved_tokens", None))
         stops = texts_of("stop", stop)
         constraints = {name: rest.pop(name) for name in CONSTRAINTS if name in rest}
@@ -385,7 +393,29 @@ class Model:
         if len(each) != len(prompts):
             raise ValueError(f"grammar has {len(each)} values, expected one or {len(prompts)}")
         wanted = [self.grammar(grammar=g, **constraints) for g in each]
-        starts = _begun(begun, len(prompts))
+        starts, visible = _begun(begun, len(prompts)), _shown(shown)
+        visible = visible.union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
+        writers = [PieceWriter(self.tokenizer, stops, visible, n_probs) for _ in prompts]
+        report = ("after" if after else "before") if n_probs else ""
+        adjust = None if logits_processor is None else lambda _, tokens, logits: logits_processor(np.asarray(tokens, np.intc), logits)
+        return self._decode(ids, sampling, wanted, starts, writers, n_predict=n_predict, kept=kept, seconds=seconds, report=report, adjust=adjust)
+
+    def _decode(
+        self,
+        ids: Sequence[Sequence[int]],
+        sampling: Sampling,
+        wanted: Sequence[Grammar | None],
+        starts: Sequence[bytes],
+        writers: Sequence[PieceWriter],
+        *,
+        n_predict: int,
+        kept: Kept | None,
+        seconds: float,
+        report: str,
+        adjust: Any,
+    ) -> Iterator[tuple[int, Piece]]:
+        """What `stream_batch` yields; everything was checked, and nothing is done before the first piece is asked for."""
+        deadline = monotonic() + seconds
         running = self.grammars.start(wanted, starts) if any(g is not None for g in wanted) else None
         with self.programs.turn():  # of two that ask at the same time, one gets it
             before = None if kept is None else kept.take()
@@ -398,13 +428,10 @@ class Model:
         if n_predict == 0:
             if kept is not None:
                 kept.session = session
-            yield from ((slot, Piece("", reason="limit", timings=session.timings)) for slot in range(len(prompts)))
+            yield from ((slot, Piece("", reason="limit", timings=session.timings)) for slot in range(len(ids)))
             return
-        visible = _shown(shown).union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
-        writers = [PieceWriter(self.tokenizer, stops, visible, n_probs) for _ in prompts]
-        limits = [min(n_predict, 2**31 - 1) if n_predict > 0 else 2**31 - 1] * len(prompts)
+        limits = [min(n_predict, 2**31 - 1) if n_predict > 0 else 2**31 - 1] * len(ids)
         words = self.words_for_infill if "infill" in sampling.chain else self.words
-        report = ("after" if after else "before") if n_probs else ""
         ended: set[int] = set()
         made = stream_tokens(
             self.params,
@@ -417,12 +444,12 @@ class Model:
             grammars=running,
             report=report,
             ended=ended,
-            adjust=None if logits_processor is None else lambda _, tokens, logits: logits_processor(np.asarray(tokens, np.intc), logits),
+            adjust=adjust,
         )
         try:
             for step in made:
                 if monotonic() > deadline:
-                    raise TimeoutError(f"the generation is not done after {timeout} seconds")
+                    raise TimeoutError(f"the generation is not done after {seconds:g} seconds")
                 for slot, writer in enumerate(writers):
                     for piece in writer.take(step, slot, session.timings):
                         yield slot, piece
@@ -434,12 +461,6 @@ class Model:
             raise
         if kept is not None:
             kept.session = session
-
-
-def _count_of(name: str, number: Any) -> int:
-    if not is_whole(number) or number < 0:
-        raise ValueError(f"{name} must be a whole number of at least 0, not {number!r}")
-    return int(number)
 
 
 def _begun(given: Any, count: int) -> list[bytes]:

@@ -12,14 +12,16 @@ from .formats.gguf import Field, open_gguf
 from .hub import find_model
 from .models import cache_dtype, load_packed, read_config
 from .models.parameters import Progress
+from .names import tells_nearest
 from .notebook import compiling_bar
 from .quant.quantize_file import check_tensor
-from .request import is_whole
+from .request import whole_of
 from .text import Tokenizer
 
 DEFAULT_CONTEXT = 4096
 
 
+@tells_nearest
 def load(
     path_or_repo: str | Path | None = None,
     *,
@@ -54,10 +56,9 @@ def load(
         GGUFError: the file is damaged, or holds what is not supported (with `check_tensors` also numbers that are not finite).
         FileNotFoundError: there is no such file or repository.
     """
-    if n_ctx is not None and (not is_whole(n_ctx) or n_ctx < 0):
-        raise ValueError(f"n_ctx must be a whole number of tokens, or 0 for the model's training context, not {n_ctx!r}")
-    if not is_whole(n_batch) or n_batch < 1:
-        raise ValueError(f"n_batch must be a whole number of at least 1, not {n_batch!r}")
+    if n_ctx is not None:
+        n_ctx = whole_of("n_ctx", n_ctx, note=" (0 is the model's training context)")
+    n_batch = whole_of("n_batch", n_batch, 1)
     if compiling is not None and not callable(compiling):
         raise TypeError(f"compiling: expected a function of a program's name and the seconds it took, found {compiling!r}")
     if isinstance(overrides, str) or not isinstance(overrides, Iterable) or not all(isinstance(one, Field) for one in overrides):

@@ -57,6 +57,21 @@ def is_whole(number: Any) -> TypeGuard[int]:
     return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
+def whole_of(name: str, given: Any, least: int = 0, most: int | None = None, *, note: str = "") -> int:
+    """A request's whole number.
+
+    Args:
+        note: what some numbers mean, for the error.
+
+    Raises:
+        ValueError: it is none, or is too small or too large.
+    """
+    if not is_whole(given) or given < least or (most is not None and given > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {limits}{note}, not {given!r}")
+    return int(given)
+
+
 def limit_of(options: dict[str, Any], limit: int, names: Sequence[str]) -> int:
     """How many tokens a request wants at most: under whichever name it says so (they are taken out of its options); -1 for no limit.
 
@@ -70,9 +85,7 @@ def limit_of(options: dict[str, Any], limit: int, names: Sequence[str]) -> int:
     for name in names:
         given = options.pop(name, None)
         limit = limit if given is None else given
-    if not is_whole(limit) or limit < -1:
-        raise ValueError(f"n_predict (max_tokens) must be a whole number, 0 to read the prompt only, or -1 for no limit, not {limit!r}")
-    return int(limit)
+    return whole_of("n_predict (max_tokens)", limit, -1, note=" (0 reads the prompt only, -1 is no limit)")
 
 
 def seconds_of(timeout: Any) -> float:

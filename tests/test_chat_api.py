@@ -62,7 +62,7 @@ def test_bad_requests_say_where(model):
         model.chat([*USER, {"role": "user"}])
     with pytest.raises(MessageError, match="reasoning: expected"):
         model.chat(USER, reasoning="maybe")
-    with pytest.raises(MessageError, match="reasoning_budget: expected a number of tokens, 0 for no reasoning or -1 for no limit, found -5"):
+    with pytest.raises(ValueError, match=r"reasoning_budget must be a whole number of at least -1 \(0 is no reasoning, -1 no limit\), not -5"):
         model.chat(USER, reasoning_budget=-5)
     with pytest.raises(MessageError, match="chat_template_kwargs: expected an object, found 5"):
         model.chat(USER, chat_template_kwargs=5)

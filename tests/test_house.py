@@ -14,15 +14,16 @@ import jaxllama
 PACKAGE = Path(jaxllama.__file__).parent
 # What each folder, and each file beside them, may import, itself apart. `__init__` stands for `import jaxllama` and the public names.
 MAY_IMPORT = {
+    "names": set(),
     "environment": set(),
-    "formats": set(),
+    "formats": {"names"},
     "grammar": set(),
     "text": {"formats", "grammar"},
     "kernels": {"environment"},
-    "quant": {"environment", "formats", "kernels"},
+    "quant": {"names", "environment", "formats", "kernels"},
     "layers": {"environment", "quant", "kernels"},
     "models": {"environment", "formats", "quant", "layers"},
-    "decode": {"environment", "models", "layers", "kernels", "grammar"},
+    "decode": {"names", "environment", "models", "layers", "kernels", "grammar"},
     "hub": {"environment"},
     "prompt": set(),
     "pieces": {"decode", "text"},
@@ -31,10 +32,10 @@ MAY_IMPORT = {
     "notebook": set(),
     "request": {"text", "grammar", "decode"},
     "chat": {"text"},
-    "answers": {"text", "grammar", "decode", "request", "pieces", "chat", "api"},  # api: see TOLERATED
-    "api": {"formats", "grammar", "text", "models", "decode", "prompt", "pieces", "score", "kept", "request", "chat", "answers"},
-    "loading": {"formats", "text", "quant", "models", "hub", "request", "notebook", "api"},
-    "evaluate": {"formats", "quant", "layers", "models", "decode", "api"},
+    "answers": {"names", "text", "grammar", "decode", "request", "pieces", "chat", "api"},  # api: see TOLERATED
+    "api": {"names", "formats", "grammar", "text", "models", "decode", "prompt", "pieces", "score", "kept", "request", "chat", "answers"},
+    "loading": {"names", "formats", "text", "quant", "models", "hub", "request", "notebook", "api"},
+    "evaluate": {"names", "formats", "quant", "layers", "models", "decode", "api"},
     "__init__": {"environment", "formats", "grammar", "text", "quant", "models", "decode", "hub", "pieces", "score", "kept", "api", "loading", "evaluate"},
     "__main__": {"cli"},
     "llama": {"formats", "text", "grammar", "decode", "prompt", "pieces", "kept", "request", "api", "answers", "loading"},

@@ -13,7 +13,6 @@ import jaxllama
 from jaxllama.decode import Programs, Timings
 from jaxllama.notebook import compiling_bar
 from jaxllama.pieces import Piece
-from jaxllama.text.chat.messages import MessageError
 
 USER = [{"role": "user", "content": "Once upon a time"}]
 ASK = {"n_predict": 4, "temperature": 0}
@@ -32,10 +31,26 @@ def model(default_model):
         (lambda m: m.generate("x", timeot=1), "did you mean 'timeout'?"),
         (lambda m: m.chat(USER, max_tokns=1), "chat takes no option 'max_tokns'; did you mean 'max_tokens'?"),
         (lambda m: m.chat(USER, reasonng="on"), "did you mean 'reasoning'?"),
-        (lambda m: next(m.stream_chat(USER, tool=[])), "did you mean 'tools'?"),
+        (lambda m: m.stream_chat(USER, tool=[]), "did you mean 'tools'?"),
         (lambda m: m.sampling(1, top=3), "sampling takes no option 'top'"),
         (lambda m: jaxllama.make_sampling(1, temprature=1.0), "sampling takes no option 'temprature'; did you mean 'temperature'?"),
         (lambda m: m.compile(slot=1), "compile takes no option 'slot'; did you mean 'slots'?"),
+        (lambda m: m.stream("x", n_predct=3), "did you mean 'n_predict'?"),
+        (lambda m: m.stream_batch(["x"], n_predct=3), "did you mean 'n_predict'?"),
+        (lambda m: m.stream_chat(USER, max_tokns=3), "did you mean 'max_tokens'?"),
+        (lambda m: m.score("x", nprobs=3), "score takes no option 'nprobs'; did you mean 'n_probs'?"),
+        (lambda m: m.embed("x", normalise=False), "embed takes no option 'normalise'; did you mean 'normalize'?"),
+        (lambda m: m.prefill("x", keep=None), "prefill takes no option 'keep'; did you mean 'kept'?"),
+        (lambda m: jaxllama.load(nctx=5), "load takes no option 'nctx'; did you mean 'n_ctx'?"),
+        (lambda m: jaxllama.open_gguf("x", headeronly=True), "did you mean 'header_only'?"),
+        (lambda m: jaxllama.quantize(np.zeros((1, 32)), fromat="Q8_0"), "did you mean 'format'?"),
+        (lambda m: jaxllama.quantize_file("x", kind="Q8_0"), "quantize_file takes no option 'kind'; it takes "),
+        (lambda m: jaxllama.perplexity(m, [1], nctx=5), "did you mean 'n_ctx'?"),
+        (lambda m: jaxllama.importance_matrix(m, [1], chunk=5), "did you mean 'chunks'?"),
+        (lambda m: m.chat(USER, stream=True), r"chat takes no option 'stream'; stream_chat\(messages, ...\) streams the answer"),
+        (lambda m: m.chat(USER, streaming=True), r"chat takes no option 'streaming'; stream_chat\(messages, ...\) streams the answer"),
+        (lambda m: m.generate("x", echo=True), r"generating takes no option 'echo'; score\(prompt\) gives the log-probabilities of a prompt's tokens"),
+        (lambda m: m.generate("x", logprobs=3), "n_probs=N names the N most likely tokens in each place"),
         (lambda m: m.generate("x", qqq=1), r"no option 'qqq'; it takes adaptive_decay, .*, xtc_threshold"),
         (lambda m: m.generate("x", shown=5), "shown: expected the ids of special tokens .*, found 5"),
         (lambda m: m.generate("x", logits_processor=5), "logits_processor: expected a function"),
@@ -52,15 +67,22 @@ def test_the_nearest_option_is_named(model, call, message):
         (lambda m: m.generate("x", timeout=0), "timeout: expected a number of seconds above 0, or None, found 0"),
         (lambda m: m.generate("x", timeout="soon"), "timeout: expected a number"),
         (lambda m: m.generate("x", max_tokens=2.5), r"n_predict \(max_tokens\) must be a whole number"),
-        (lambda m: m.chat(USER, n=0), "n: expected a whole number from 1 to 128, found 0"),
+        (lambda m: m.chat(USER, n=0), "n must be a whole number from 1 to 128, not 0"),
         (lambda m: m.chat(USER, top_logprobs=2), "top_logprobs: needs logprobs=True"),
-        (lambda m: m.chat(USER, logprobs=True, top_logprobs=33), "top_logprobs: expected a whole number from 0 to 32, found 33"),
+        (lambda m: m.chat(USER, logprobs=True, top_logprobs=33), "top_logprobs must be a whole number from 0 to 32, not 33"),
         (lambda m: m.chat([USER, USER], kept=jaxllama.Kept()), "kept: a prompt cache goes with one conversation"),
         (lambda m: m.chat(USER, response_format=5), "response_format: expected a type of .*, or a class whose values are described, found 5"),
         (lambda m: m.chat([]), "messages: expected a list of at least one message, found"),
         (lambda m: m.chat([USER, []]), "messages: expected a list of at least one message, found"),
-        (lambda m: m.generate("x", n_probs=33), "n_probs: the 32 most likely tokens can be named in each place, not 33"),
-        (lambda m: m.score("x", n_probs=-1), "n_probs must be a whole number of at least 0"),
+        (lambda m: m.chat(USER, logprobs="yes"), "logprobs: expected True or False, found 'yes'"),
+        (lambda m: m.chat(USER, logprobs=5), "logprobs: expected True or False, found 5; top_logprobs says how many"),
+        (lambda m: m.chat(USER, model=5), "model: expected the name that the answer bears, found 5"),
+        (lambda m: m.stream_chat([]), "messages: expected a list of at least one message, found"),
+        (lambda m: m.generate("x", n_probs=33), "n_probs must be a whole number from 0 to 32, not 33"),
+        (lambda m: m.score("x", n_probs=2049), "n_probs must be a whole number from 0 to 2048, not 2049"),
+        (lambda m: jaxllama.load(n_ctx=-1), "n_ctx must be a whole number of at least 0 .0 is the model's training context., not -1"),
+        (lambda m: jaxllama.load(n_batch=0), "n_batch must be a whole number of at least 1, not 0"),
+        (lambda m: m.score("x", n_probs=-1), "n_probs must be a whole number from 0 to 2048, not -1"),
         (lambda m: m.compile(slots=0), "slots must be a whole number of at least 1, not 0"),
     ],
 )
@@ -230,7 +252,7 @@ def test_compiling_is_shown_in_notebooks_only(monkeypatch):
 
 
 def test_answers_to_one_seed_differ(model, batches):
-    with pytest.raises(MessageError, match="n: expected"):
+    with pytest.raises(ValueError, match="n must be a whole number from 1 to 128, not True"):
         model.chat(USER, n=True)
     model.chat(USER, n=2, seed=-1)
     assert batches[0][1]["seed"] == -1

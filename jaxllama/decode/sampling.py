@@ -5,14 +5,15 @@ Names, defaults and order are llama.cpp's (`common_params_sampling`). Only the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ..names import refuse_unknown
 
 Custom = Callable[[jax.Array, Any], jax.Array]  # (logits f32[B, V], history) -> logits
 Chain = tuple[str | Custom, ...]
@@ -152,18 +153,6 @@ def chain_of_letters(letters: str) -> Chain:
     if unknown := [c for c in letters if c not in names]:
         raise ValueError(f"there is no sampler '{unknown[0]}'; there are {', '.join(f'{c} ({n})' for c, n in names.items())}")
     return tuple(names[c] for c in letters)
-
-
-def refuse_unknown(function: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse a name that a function does not take, with the nearest of what it takes.
-
-    Raises:
-        TypeError: there is such a name.
-    """
-    taken = sorted(known)
-    for name in sorted(set(given) - set(taken)):
-        near = get_close_matches(name, taken, 1) or [one for one in taken if name in one or one in name][:1]
-        raise TypeError(f"{function} takes no option '{name}'; " + (f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(taken)}"))
 
 
 _LIMITS = {np.int32: np.iinfo(np.int32), np.float32: np.finfo(np.float32)}

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxllama.formats.importance import ImportanceMatrix
 
+from ..names import tells_nearest
 from .perplexity import Estimate, estimate
 from .windows import batches, log_probs, read_watched, split_windows, with_bos
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from jaxllama.api import Model, Prompt
 
 
+@tells_nearest
 def importance_matrix(
     model: Model,
     tokens: Prompt,

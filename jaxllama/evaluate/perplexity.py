@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..names import tells_nearest
 from .windows import batches, log_probs, read, split_windows, with_bos
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def estimate(nll: np.ndarray) -> Estimate:
     return Estimate(mean, sqrt(variance / (len(nll) - 1)) if variance > 0 and len(nll) > 1 else 0.0, len(nll))
 
 
+@tells_nearest
 def perplexity(
     model: Model,
     tokens: Prompt,

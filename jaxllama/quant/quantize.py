@@ -14,6 +14,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxllama.environment import thread_count
 
+from ..names import tells_nearest
 from .block import Array, BlockFormat
 from .blocks import FORMATS, format_named
 
@@ -23,6 +24,7 @@ _LEAST_SHARE = np.float32(2.0**-40)  # of the importance of a block's most impor
 _OUTER = 32  # pieces of that size in one call: few weights should not be padded to many, and many should not need many calls
 
 
+@tells_nearest
 def quantize(x: np.ndarray | Array, format: str, importance: np.ndarray | None = None, *, threads: int | None = None) -> np.ndarray:
     """Round numbers to a block format: the bytes that a GGUF file holds.
 

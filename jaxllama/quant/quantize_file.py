@@ -17,6 +17,7 @@ from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, Field, GGUFError, GGUFFile,
 from jaxllama.formats.gguf.split import shard_name
 from jaxllama.formats.importance import ImportanceMatrix, read_importance
 
+from ..names import tells_nearest
 from .blocks import FORMATS
 from .dequantize import dequantize
 from .mixtures import FILE_TYPES, Choices, Given, ModelFacts, choose, needs_importance, order, without_effect
@@ -319,6 +320,7 @@ def write_plan(
     return paths
 
 
+@tells_nearest
 def quantize_file(
     source: str | Path, target: str | Path, file_type: str, *, importance: ImportanceMatrix | str | Path | None = None, pure: bool = False, **options: Any
 ) -> Path:

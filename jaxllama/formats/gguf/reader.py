@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...names import tells_nearest
 from .errors import GGUFError
 from .split import shard_paths
 from .types import DEFAULT_ALIGNMENT, DTYPES, MAGIC, MAX_DIMS, NAME_BYTES, TENSOR_TYPES, TensorType, ValueType
@@ -146,6 +147,7 @@ class GGUFFile:
             shard.map.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
+@tells_nearest
 def open_gguf(path: str | Path, *, overrides: Sequence[Field] = (), header_only: bool = False) -> GGUFFile:
     """Open a GGUF file, or the first shard of a split one together with the rest.
 
