@@ -19,6 +19,7 @@ import jaxllama
 from jaxllama.decode import SessionError
 from jaxllama.environment import available_memory
 from jaxllama.kernels.call import Operand, Output, call_kernel
+from jaxllama.models.memory import KeyValues
 
 SCRIPT = Path(hostile_calls.__file__)
 
@@ -67,19 +68,22 @@ def test_more_sequences_than_slots(parts):
 
 def test_states_and_parameters_of_another_model(parts):
     params, state, config = parts
-    deeper = replace(config, n_layer=config.n_layer + 1, windows=(*config.windows, 0))
-    with pytest.raises(ValueError, match="the state's keys and values have shapes"):
+    (cache,) = state.memories
+    deeper = replace(config, layers=(*config.layers, config.layers[0]))
+    with pytest.raises(ValueError, match="the state's caches have shapes"):
         jaxllama.step(params, state, THREE[:1], config=deeper)
-    with pytest.raises(ValueError, match=f"has {config.n_layer} layers, config has {config.n_layer + 1}"):
+    with pytest.raises(ValueError, match=f"has {config.n_layer} layers, config has {config.n_layer + 1} of its kind"):
         jaxllama.step(params, jaxllama.init_state(deeper, 1, n_ctx=16, padding=8), THREE[:1], config=deeper)
     for wrong in (
-        replace(state, values=state.values[:, :, :1]),
-        replace(state, values=state.values.astype(jnp.float32)),
+        replace(state, memories=(replace(cache, values=cache.values[:, :, :1]),)),
+        replace(state, memories=(replace(cache, values=cache.values.astype(jnp.float32)),)),
+        replace(state, memories=()),
         replace(state, positions=state.positions[None]),
         replace(state, positions=state.positions.astype(jnp.int8)),
         replace(state, n_ctx=state.capacity),
-        replace(state, keys=state.keys[..., :100, :], values=state.values[..., :100, :]),
-        replace(state, keys=state.keys[0], values=state.values[0]),
+        replace(state, memories=(KeyValues(cache.keys[..., :100, :], cache.values[..., :100, :]),)),
+        replace(state, memories=(KeyValues(cache.keys[0], cache.values[0]),)),
+        replace(state, capacity=state.capacity + 1),
     ):
         with pytest.raises(ValueError, match="the state's"):
             jaxllama.step(params, wrong, THREE[:1], config=config)
@@ -230,8 +234,8 @@ def test_ids_of_any_type_of_integer(parts):
         ("positions", [0.5]),
         ("positions", [[0]]),
         ("positions", ["a"]),
-        ("keys", np.zeros((5, 1, 2, 0, 64))),
-        ("values", 0),
+        ("cache.0", np.zeros((5, 1, 2, 0, 64))),
+        ("cache.1", 0),
     ],
 )
 def test_sessions_with_arrays_that_none_has(parts, tmp_path, name, value):
@@ -240,7 +244,7 @@ def test_sessions_with_arrays_that_none_has(parts, tmp_path, name, value):
     with np.load(path) as file:
         arrays = dict(file)
     np.savez(path, **(arrays | {name: np.asarray(value)}))
-    with pytest.raises(SessionError, match=name):
+    with pytest.raises(SessionError, match=name.replace(".", " ")):
         jaxllama.load_state(path, parts[2])
 
 

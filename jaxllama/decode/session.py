@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
@@ -15,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxllama.models import CACHE_TYPES, Config, DecodeState, check_held, init_state
+from jaxllama.models import CACHE_TYPES, Config, DecodeState, Memory, cache_dtype, check_held, init_state, memories_for
 
-_VERSION = 1
-_FORM = {"version": (0, "iu"), "n_ctx": (0, "iu"), "capacity": (0, "iu"), "dtype": (0, "U"), "positions": (1, "iu"), "keys": (5, "fu"), "values": (5, "fu")}
-"""For each array of a session file how many axes it has, and its kinds of numbers."""
+_VERSION = 2
+_FORM = {"version": (0, "iu"), "n_ctx": (0, "iu"), "capacity": (0, "iu"), "dtype": (0, "U"), "positions": (1, "iu")}
+"""For each array that all session files have, how many axes it has, and its kinds of numbers. The others are `cache.0`, `cache.1` and so on: the leaves of the
+memories, as far as they are filled."""
 
 
 class SessionError(ValueError):
@@ -37,7 +39,7 @@ def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not chosen.size or (chosen < 0).any() or (chosen >= state.slots).any():
         raise ValueError(f"slots must be whole numbers from 0 to {state.slots - 1}, not {slots}")
     index = jnp.asarray(chosen, jnp.int32)
-    return replace(state, positions=state.positions[index], keys=jnp.take(state.keys, index, axis=1), values=jnp.take(state.values, index, axis=1))
+    return replace(state, positions=state.positions[index], memories=jax.tree.map(lambda leaf: jnp.take(leaf, index, axis=1), state.memories))
 
 
 def rollback(state: DecodeState, tokens: int | jax.Array) -> DecodeState:
@@ -72,11 +74,11 @@ def save_state(path: str | Path | BinaryIO, state: DecodeState) -> None:
         path: a name, or a file that is open for writing.
     """
     check_held(state)
-    used = int(state.positions.max())
-    dtype = next(name for name, d in CACHE_TYPES.items() if state.keys.dtype == d)
-    arrays: dict[str, Any] = {name: np.asarray(getattr(state, name)[:, :, :, :used]) for name in ("keys", "values")}
+    leaves = jax.tree.leaves(_used(state))
+    dtype = next(name for name, d in CACHE_TYPES.items() if leaves[0].dtype == d)
+    arrays: dict[str, Any] = {f"cache.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     arrays = {name: a.view(np.uint16) if a.dtype.itemsize == 2 else a for name, a in arrays.items()}  # .npz has no bf16
-    arrays |= {"version": _VERSION, "n_ctx": state.n_ctx, "capacity": state.keys.shape[3], "dtype": dtype, "positions": np.asarray(state.positions)}
+    arrays |= {"version": _VERSION, "n_ctx": state.n_ctx, "capacity": state.capacity, "dtype": dtype, "positions": np.asarray(state.positions)}
     if not isinstance(path, (str, Path)):
         np.savez(path, **arrays)
         return
@@ -87,6 +89,12 @@ def save_state(path: str | Path | BinaryIO, state: DecodeState) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _used(state: DecodeState) -> tuple[Memory, ...]:
+    """What the tokens of a state have filled of its memories."""
+    used = int(state.positions.max())
+    return tuple(memory.used(used) for memory in state.memories)
 
 
 def load_state(path: str | Path | BinaryIO, config: Config) -> DecodeState:
@@ -104,7 +112,8 @@ def load_state(path: str | Path | BinaryIO, config: Config) -> DecodeState:
             if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("its arrays are compressed")  # save_state never does; a few bytes could unfold to any size
         with _opened(path) as raw, np.load(raw, allow_pickle=False) as file:
-            found = {name: file[name] for name in ("version", "n_ctx", "capacity", "dtype", "positions", "keys", "values")}
+            found = {name: file[name] for name in _FORM}
+            caches = [file[f"cache.{i}"] for i in range(len(file.files) - len(_FORM))]
     except (BadZipFile, KeyError, ValueError, EOFError, MemoryError) as error:
         raise SessionError(f"{path}: expected a session file, found something else ({error})") from error
     for name, (axes, kinds) in _FORM.items():
@@ -117,17 +126,18 @@ def load_state(path: str | Path | BinaryIO, config: Config) -> DecodeState:
         raise SessionError(f"{path}: expected a cache type among {', '.join(CACHE_TYPES)}, found {dtype}")
     used = int(positions.max(initial=0))
     n_ctx, capacity = int(found["n_ctx"]), int(found["capacity"])
-    shape = (config.n_layer, len(positions), config.n_head_kv, used, config.head_size)
-    for name in ("keys", "values"):
-        if found[name].shape != shape:
-            raise SessionError(f"{path}: expected {name} of shape {shape} for this model, found {found[name].shape}")
-        if found[name].dtype != (np.float32 if dtype == "f32" else np.uint16):
-            raise SessionError(f"{path}: expected {name} of type {dtype}, found {found[name].dtype}")
     if not 0 <= positions.min(initial=0) <= used <= n_ctx <= capacity <= 2**24:
         raise SessionError(f"{path}: expected positions within the context, found {used} of {n_ctx} (room for {capacity})")
+    wanted = jax.tree.leaves(jax.eval_shape(lambda: tuple(m.used(used) for m in memories_for(config, len(positions), capacity, cache_dtype(dtype)))))
+    for i, (cache, leaf) in enumerate(zip_longest(caches, wanted)):
+        if cache is None or leaf is None or cache.shape != leaf.shape:
+            raise SessionError(f"{path}: cache {i}: expected shape {getattr(leaf, 'shape', None)} for this model, found {getattr(cache, 'shape', None)}")
+        if cache.dtype != (np.float32 if leaf.dtype == np.float32 else np.uint16):
+            raise SessionError(f"{path}: cache {i}: expected type {leaf.dtype}, found {cache.dtype}")
     empty = init_state(config, len(positions), n_ctx=n_ctx, padding=capacity - n_ctx, cache_type=dtype)
-
-    def fill(name: str, cache: jax.Array) -> jax.Array:
-        return cache.at[:, :, :, :used].set(jnp.asarray(found[name].view(cache.dtype)))
-
-    return replace(empty, positions=jnp.asarray(positions, jnp.int32), keys=fill("keys", empty.keys), values=fill("values", empty.values))
+    filled = [
+        jax.lax.dynamic_update_slice(leaf, jnp.asarray(cache.view(leaf.dtype)), (0,) * leaf.ndim)
+        for leaf, cache in zip(jax.tree.leaves(empty.memories), caches, strict=True)
+    ]
+    memories = jax.tree.unflatten(jax.tree.structure(empty.memories), filled)
+    return replace(empty, positions=jnp.asarray(positions, jnp.int32), memories=memories)

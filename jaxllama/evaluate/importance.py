@@ -68,12 +68,8 @@ def importance_matrix(
 
 
 def _add(matrix: ImportanceMatrix, seen: dict) -> None:
-    for role, (sums, counts) in seen.items():
+    for name, (sums, counts) in seen.items():
         sums, counts = np.asarray(sums), np.asarray(counts)
         if not np.isfinite(sums).all():
-            raise ValueError(f"the input of '{role}' has NaN or infinite values, which no importance matrix can hold")
-        if sums.ndim == 1:
-            matrix.add(f"{role}.weight", sums[None], counts.reshape(1))
-            continue
-        for layer in range(len(sums)):
-            matrix.add(f"blk.{layer}.{role}.weight", np.atleast_2d(sums[layer]), np.atleast_1d(counts[layer]))
+            raise ValueError(f"the input of '{name}' has NaN or infinite values, which no importance matrix can hold")
+        matrix.add(f"{name}.weight", np.atleast_2d(sums), np.atleast_1d(counts))

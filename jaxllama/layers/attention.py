@@ -11,7 +11,6 @@ from . import attention_kernel
 
 BLOCK = 128  # cache positions that are attended to at a time
 FULL = 2**30  # a window wider than any context: no window
-_MASKED = -1e30  # finite, so that a block without a visible position gives 0 and not NaN
 
 
 def update_cache(cache: jax.Array, new: jax.Array, layer: jax.Array, positions: jax.Array, fits: jax.Array | None = None) -> jax.Array:
@@ -35,7 +34,16 @@ def update_cache(cache: jax.Array, new: jax.Array, layer: jax.Array, positions: 
 
 
 def attend(
-    q: jax.Array, keys: jax.Array, values: jax.Array, layer: jax.Array, positions: jax.Array, *, window: jax.Array, scale: float, softcap: float = 0.0
+    q: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    layer: jax.Array,
+    positions: jax.Array,
+    *,
+    window: jax.Array,
+    scale: float,
+    softcap: float = 0.0,
+    sinks: jax.Array | None = None,
 ) -> jax.Array:
     """Causal attention of T new positions to everything before them, in float32.
 
@@ -44,26 +52,38 @@ def attend(
 
     Args:
         q: f32[B, T, N, H], rotated.
-        keys, values: caches [L, B, K, S, H], the new positions already written.
+        keys: cache [L, B, K, S, H], the new positions already written.
+        values: cache [L, B, K, S, H of the values].
         layer: which layer of the caches, traced.
         positions: int32[B], position of the first query of each slot.
         window: a query sees this many positions, its own included; traced, `FULL` for all.
         scale: of the scores.
         softcap: when not 0, scores s become softcap * tanh(s / softcap).
+        sinks: f32[N], a score for each head that takes part in its softmax and has no value.
 
     Returns:
-        f32[B, T, N, H].
+        f32[B, T, N, H of the values].
     """
-    way = attention_kernel.attend if attention_kernel.available(q.shape[-1], keys.dtype) else attend_plain
-    return way(q, keys, values, layer, positions, window=window, scale=scale, softcap=softcap)
+    usable = attention_kernel.available(q.shape[-1], keys.dtype) and keys.shape[-1] == values.shape[-1]
+    way = attention_kernel.attend if usable else attend_plain
+    return way(q, keys, values, layer, positions, window=window, scale=scale, softcap=softcap, sinks=sinks)
 
 
 def attend_plain(
-    q: jax.Array, keys: jax.Array, values: jax.Array, layer: jax.Array, positions: jax.Array, *, window: jax.Array, scale: float, softcap: float = 0.0
+    q: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    layer: jax.Array,
+    positions: jax.Array,
+    *,
+    window: jax.Array,
+    scale: float,
+    softcap: float = 0.0,
+    sinks: jax.Array | None = None,
 ) -> jax.Array:
     """`attend` in plain jnp."""
     slots, length, _, _ = q.shape
-    kv_heads, capacity, head = keys.shape[2:]
+    kv_heads, capacity = keys.shape[2:4]
     rows = rearrange(q, "b t (k g) h -> b k (g t) h", k=kv_heads)
     groups = rows.shape[2] // length
     at = positions[:, None] + jnp.arange(length)[None]  # [B, T]
@@ -72,15 +92,15 @@ def attend_plain(
     def block(i: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         best, total, mixed = carry
         start = (layer, 0, 0, i * BLOCK, 0)
-        size = (1, slots, kv_heads, BLOCK, head)
-        k = lax.dynamic_slice(keys, start, size)[0].astype(jnp.float32)
-        v = lax.dynamic_slice(values, start, size)[0].astype(jnp.float32)
+        size = (1, slots, kv_heads, BLOCK)
+        k = lax.dynamic_slice(keys, start, (*size, keys.shape[-1]))[0].astype(jnp.float32)
+        v = lax.dynamic_slice(values, start, (*size, values.shape[-1]))[0].astype(jnp.float32)
         scores = jnp.einsum("bkqh,bksh->bkqs", rows, k, precision=lax.Precision.HIGHEST) * scale
         if softcap:
             scores = softcap * jnp.tanh(scores / softcap)
         key_at = (i * BLOCK + jnp.arange(BLOCK))[None, None, None]
         visible = (key_at <= at) & (key_at > at - window)
-        scores = jnp.where(visible, scores, _MASKED)
+        scores = jnp.where(visible, scores, attention_kernel.MASKED)
         peak = jnp.maximum(best, scores.max(-1))
         weights = jnp.where(visible, jnp.exp(scores - peak[..., None]), 0.0)
         fade = jnp.exp(best - peak)
@@ -88,6 +108,8 @@ def attend_plain(
 
     first = jnp.maximum(positions.min() - window + 1, 0) // BLOCK
     last = jnp.minimum((positions.max() + length - 1) // BLOCK + 1, capacity // BLOCK)
-    start = jnp.full(rows.shape[:3], _MASKED, jnp.float32), jnp.zeros(rows.shape[:3], jnp.float32), jnp.zeros(rows.shape, jnp.float32)
+    own = attention_kernel.sinks_or_none(sinks, q.shape[2])
+    best = jnp.broadcast_to(jnp.repeat(rearrange(own, "(k g) -> k g", k=kv_heads), length, 1), rows.shape[:3])
+    start = best, jnp.ones(rows.shape[:3], jnp.float32), jnp.zeros((*rows.shape[:3], values.shape[-1]), jnp.float32)
     _, total, mixed = lax.fori_loop(first, last, block, start)
     return rearrange(mixed / total[..., None], "b k (g t) h -> b t (k g) h", g=groups)

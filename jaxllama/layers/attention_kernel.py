@@ -23,7 +23,7 @@ POSITIONS = 32  # of the cache at a time: their keys, values and scores stay in 
 TILE = 4  # rows at a time: a key is converted once for all of them
 TOGETHER = 4  # positions at a time: a query's numbers are loaded once for all of them
 CHUNK = 64  # rows of a unit
-MASKED = -1e30
+MASKED = -1e30  # finite, so that a block without a visible position gives 0 and not NaN
 _TYPES = {"float32": ("float", 4), "float16": ("half", 2), "bfloat16": ("bfloat", 2)}
 
 
@@ -33,7 +33,16 @@ def available(head: int, dtype: jnp.dtype) -> bool:
 
 
 def attend(
-    q: jax.Array, keys: jax.Array, values: jax.Array, layer: jax.Array, positions: jax.Array, *, window: jax.Array, scale: float, softcap: float = 0.0
+    q: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    layer: jax.Array,
+    positions: jax.Array,
+    *,
+    window: jax.Array,
+    scale: float,
+    softcap: float = 0.0,
+    sinks: jax.Array | None = None,
 ) -> jax.Array:
     """See `attention.attend`."""
     slots, length, heads, head = q.shape
@@ -57,9 +66,15 @@ def attend(
         index_operand("layer", layer, keys.shape[0]),
         Operand("positions", jnp.clip(positions, 0, capacity - length), "B", jnp.int32),
         Operand("window", jnp.asarray(window, jnp.int32), "", jnp.int32),
+        Operand("sinks", sinks_or_none(sinks, heads), "N", jnp.float32),
     ]
     outputs = [Output("B T N H", jnp.float32), Output(str(partials), jnp.float32)]
     return call_kernel(name, lambda _: kernel(head, keys.dtype.name, chunk, tile, stretches, softcap), operands, outputs)[0]
+
+
+def sinks_or_none(sinks: jax.Array | None, heads: int) -> jax.Array:
+    """The sinks f32[N]; where there are none, scores so low that they add nothing."""
+    return jnp.full(heads, MASKED, jnp.float32) if sinks is None else sinks
 
 
 def state_size(head: int) -> int:
@@ -76,13 +91,14 @@ def kernel(head: int, dtype: str, chunk: int, tile: int, stretches: int, softcap
         stretches: how many units share the positions of a chunk.
         softcap: of the scores; 0 for none.
 
-    Operands: q f32[B, T, N, H], scaled; keys and values [L, B, K, S, H]; s32[], the layer; s32[B], positions; s32[], the window. Results: f32[B, T, N, H], and
+    Operands: q f32[B, T, N, H], scaled; keys and values [L, B, K, S, H]; s32[], the layer; s32[B], positions; s32[], the window;
+    f32[N], the sinks. Results: f32[B, T, N, H], and
     with several stretches room for what each has found, f32[units * chunk * state_size(head)].
     """
     element, size = _TYPES[dtype]
 
     def prepare(f: Function, operands: list[Buffer], results: list[Buffer]) -> Work:
-        q, keys, values, layer, positions, window = operands
+        q, keys, values, layer, positions, window, sinks = operands
         slots, length, heads = (q.dim(axis) for axis in range(3))
         kv_heads, capacity = keys.dim(2), keys.dim(3)
         groups = f.div(heads, kv_heads)
@@ -99,7 +115,7 @@ def kernel(head: int, dtype: str, chunk: int, tile: int, stretches: int, softcap
         (tokens,) = f.loop(0, slots, [("i64", "0")], held)
         nbytes = f.mul(f.mul(tokens, chunks), f.mul(kv_heads, 2 * head * size))
         units = f.mul(f.mul(f.mul(slots, kv_heads), chunks), stretches)
-        pointers = [q.data(), f.at(keys.data(), start), f.at(values.data(), start), at, window.data(), results[0].data(), results[1].data()]
+        pointers = [q.data(), f.at(keys.data(), start), f.at(values.data(), start), at, window.data(), sinks.data(), results[0].data(), results[1].data()]
         sizes = [length, heads, kv_heads, capacity, groups, rows, chunks, units]
         return Work(units, nbytes, [*(("i64", s) for s in sizes), *(("ptr", p) for p in pointers)])
 
@@ -110,7 +126,7 @@ def kernel(head: int, dtype: str, chunk: int, tile: int, stretches: int, softcap
     def finish(f: Function, given: list[str]) -> None:
         _Rows(f, given, head, chunk, stretches).put_together()
 
-    return Kernel(6, 2, prepare, units, finish if stretches > 1 else None, DECLARATIONS)
+    return Kernel(7, 2, prepare, units, finish if stretches > 1 else None, DECLARATIONS)
 
 
 class _Rows:
@@ -120,7 +136,7 @@ class _Rows:
         self.f, self.v = f, Vectors(f)
         self.head, self.chunk, self.stretches = head, chunk, stretches
         self.length, self.heads, self.kv_heads, self.capacity, self.groups, self.rows, self.chunks, self.units = given[:8]
-        self.q, self.keys, self.values, self.positions, self.window, self.out, self.partials = given[8:]
+        self.q, self.keys, self.values, self.positions, self.window, self.sinks, self.out, self.partials = given[8:]
 
     def place(self, unit: str) -> tuple[str, str, str, str]:
         """(slot, key/value head, chunk, stretch) of a unit."""
@@ -208,7 +224,7 @@ class _Unit(_Rows):
             blocks = f.sub(stop, start)
             start, stop = (f.add(start, f.div(f.mul(blocks, s), self.stretches)) for s in (stretch, f.add(stretch, 1)))
         tiles = f.div(f.add(count, self.tile - 1), self.tile)
-        f.loop(0, f.mul(tiles, self.tile), [], lambda i, _: self._clear(i))
+        f.loop(0, f.mul(tiles, self.tile), [], lambda i, _: self._clear(i, f.add(first_row, i), stretch))
 
         def block(b: str, _: list[str]) -> list[str]:
             at = f.mul(b, POSITIONS)
@@ -231,11 +247,18 @@ class _Unit(_Rows):
             f.loop(0, count, [], lambda i, _: self._write(first_row, i))
         return []
 
-    def _clear(self, i: str) -> list[str]:
-        state = self._state_at(i)
-        for h in range(0, self.head + 16, 16):
-            self.f.store(VF, constant(0.0), state, 4 * h, 4)
-        self.f.store(VF, constant(MASKED), state, 4 * (self.head + 16), 4)
+    def _clear(self, i: str, row: str, stretch: str) -> list[str]:
+        """Begin row `i` of the unit: nothing but its head's sink, of weight one, in the first stretch."""
+        f, state = self.f, self._state_at(i)
+        for h in range(0, self.head, 16):
+            f.store(VF, constant(0.0), state, 4 * h, 4)
+        _, offset = self.row(self.slot, self.kv_head, row)
+        head = f.let(f"srem i64 {f.div(offset, 4 * self.head)}, {self.heads}")
+        first = f.let(f"icmp eq i64 {stretch}, 0")
+        sink = f.let(f"select i1 {first}, float {f.load('float', self.sinks, f.mul(head, 4), 4)}, float {number(MASKED)}")
+        weight = f.let(f"select i1 {first}, float 1.0, float 0.0")
+        f.store(VF, f.let(f"insertelement {VF} zeroinitializer, float {weight}, i64 0"), state, 4 * self.head, 4)
+        f.store(VF, self.v.splat(sink), state, 4 * (self.head + 16), 4)
         return []
 
     def _state_at(self, row: str) -> str:

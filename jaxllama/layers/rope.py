@@ -13,6 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Table = tuple[jax.Array, jax.Array]
+"""Cosines and sines f32[B, T, dims / 2]."""
+
 
 @dataclass(frozen=True)
 class Rope:
@@ -26,6 +29,7 @@ class Rope:
         factor: context extension; positions are divided by it.
         original_context: context length before the extension (YaRN).
         attention_factor, beta_fast, beta_slow, extrapolation: YaRN's constants. A negative extrapolation means 1 for "yarn" and 0 otherwise.
+        has_factors: whether the file's `rope_freqs` divide the angles, where it has them (Llama 3).
     """
 
     kind: Literal["norm", "neox"]
@@ -38,6 +42,7 @@ class Rope:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     extrapolation: float = -1.0
+    has_factors: bool = False
 
     def frequencies(self) -> tuple[np.ndarray, float]:
         """Angle a position, f64[dims / 2], and the factor by which cosine and sine grow."""
@@ -58,7 +63,7 @@ class Rope:
         return self.dims * log(self.original_context / (rotations * 2 * pi)) / (2 * log(self.base))
 
 
-def rope_table(rope: Rope, positions: jax.Array, factors: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+def rope_table(rope: Rope, positions: jax.Array, factors: jax.Array | None = None) -> Table:
     """Cosines and sines for positions int32[B, T]: f32[B, T, dims / 2] each.
 
     Args:
@@ -72,7 +77,7 @@ def rope_table(rope: Rope, positions: jax.Array, factors: jax.Array | None = Non
     return jnp.cos(theta) * growth, jnp.sin(theta) * growth
 
 
-def rotate(x: jax.Array, table: tuple[jax.Array, jax.Array], kind: str) -> jax.Array:
+def rotate(x: jax.Array, table: Table, kind: str) -> jax.Array:
     """Rotate heads x f32[B, T, heads, H] by a table from `rope_table`."""
     cos, sin = (t[:, :, None] for t in table)
     dims = 2 * cos.shape[-1]

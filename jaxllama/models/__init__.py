@@ -1,33 +1,41 @@
 """From a GGUF file to a configuration, a parameter tree and a forward pass."""
 
-from .architectures import ARCHITECTURES, LLAMA_TENSORS, TensorRow, llama_like, read_config, register
+from . import families
+from .architectures import ARCHITECTURES, Architecture, decoder_tensors, read_config, register
 from .checks import check_held, given_away
-from .config import Config, Metadata
+from .config import Config
 from .forward import forward, hidden, project
+from .layer import Layer, Norms
+from .memory import Memory
+from .metadata import Metadata
 from .parameters import LOAD_MODES, Params, leaves, load_packed, load_params
-from .state import CACHE_TYPES, ContextFull, DecodeState, cache_dtype, init_state
+from .state import CACHE_TYPES, ContextFull, DecodeState, cache_dtype, init_state, memories_for
 
 __all__ = [
     "ARCHITECTURES",
     "CACHE_TYPES",
-    "LLAMA_TENSORS",
     "LOAD_MODES",
+    "Architecture",
     "Config",
     "ContextFull",
     "DecodeState",
+    "Layer",
+    "Memory",
     "Metadata",
+    "Norms",
     "Params",
-    "TensorRow",
     "cache_dtype",
     "check_held",
+    "decoder_tensors",
+    "families",
     "forward",
     "given_away",
     "hidden",
     "init_state",
     "leaves",
-    "llama_like",
     "load_packed",
     "load_params",
+    "memories_for",
     "project",
     "read_config",
     "register",

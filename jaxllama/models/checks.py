@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +14,11 @@ from jaxllama.layers.attention import BLOCK
 from jaxllama.quant import LayerStack, QTensor
 
 from .config import Config
-from .state import CACHE_TYPES, ContextFull, DecodeState
+from .layer import members
+from .state import CACHE_TYPES, ContextFull, DecodeState, memories_for
+
+Leaves = list[tuple[tuple[int, ...], Any]]
+"""Shapes and types of a memory's arrays."""
 
 
 def check_inputs(params: dict[str, Any], state: DecodeState, tokens: jax.Array, counts: jax.Array | int | None, config: Config) -> None:
@@ -63,7 +68,7 @@ def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, co
 
 def given_away(state: DecodeState) -> bool:
     """Whether a state was donated to a call."""
-    return any(not isinstance(a, Tracer) and a.is_deleted() for a in (state.positions, state.keys, state.values))
+    return any(not isinstance(leaf, Tracer) and leaf.is_deleted() for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array))
 
 
 def check_held(state: DecodeState) -> None:
@@ -74,18 +79,33 @@ def check_held(state: DecodeState) -> None:
 
 def _check_state(state: DecodeState, config: Config) -> None:
     check_held(state)
-    keys, per_layer = state.keys, (state.slots, config.n_head_kv, state.capacity, config.head_size) if state.keys.ndim == 5 else ()
-    # More layers than the model has are no fault: the first layers of a model are a model.
-    if keys.shape[1:] != per_layer or state.values.shape != keys.shape or keys.shape[0] < config.n_layer or 0 in keys.shape:
-        found = f"{list(keys.shape)} and {list(state.values.shape)}"
-        wanted = f"[{config.n_layer}, B, {config.n_head_kv}, S, {config.head_size}]"
-        raise ValueError(f"the state's keys and values have shapes {found}, for this model they are {wanted}; make it with init_state(config, ...)")
-    if keys.dtype not in CACHE_TYPES.values() or state.values.dtype != keys.dtype:
-        raise ValueError(f"the state's keys and values are {keys.dtype} and {state.values.dtype}, expected one of {', '.join(CACHE_TYPES)} for both")
     if state.positions.shape != (state.slots,) or state.positions.dtype != jnp.int32:
         raise ValueError(f"the state's positions are {state.positions.dtype}{list(state.positions.shape)}, expected int32[{state.slots}], one a slot")
     if not 1 <= state.n_ctx < state.capacity or state.capacity % BLOCK:
         raise ValueError(f"the state's caches have {state.capacity} positions, expected a multiple of {BLOCK} above n_ctx = {state.n_ctx}")
+    layers = members(config.layers)
+    types = [leaf.dtype for leaf in jax.tree.leaves(state.memories)]
+    if not types or types[0] not in CACHE_TYPES.values():
+        raise ValueError(f"the state's caches are {types[0] if types else 'missing'}, expected one of {', '.join(CACHE_TYPES)}")
+    empty = jax.eval_shape(lambda: memories_for(config, state.slots, state.capacity, types[0]))
+    found, wanted = ([[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(memory)] for memory in memories] for memories in (state.memories, empty))
+    # More layers than the model has are no fault: the first layers of a model are a model.
+    if len(found) < len(wanted) or any(not _holds(a, b) for a, b in zip(found, wanted, strict=False)):
+        raise ValueError(
+            f"the state's caches have shapes {_shapes(found)}, for the {len(layers)} kinds of layers of this model they are {_shapes(wanted)}; "
+            "make it with init_state(config, ...)"
+        )
+
+
+def _holds(found: Leaves, wanted: Leaves) -> bool:
+    """Whether a memory is as wanted, or of more layers."""
+    return len(found) == len(wanted) and all(
+        a[1:] == b[1:] and len(a) == len(b) and a[0] >= b[0] and kind == wanted_kind for (a, kind), (b, wanted_kind) in zip(found, wanted, strict=True)
+    )
+
+
+def _shapes(memories: Sequence[Leaves]) -> str:
+    return " and ".join(", ".join(f"{dtype}{list(shape)}" for shape, dtype in memory) for memory in memories)
 
 
 def _check_params(params: dict[str, Any], config: Config) -> None:
@@ -93,7 +113,11 @@ def _check_params(params: dict[str, Any], config: Config) -> None:
     if embedding.shape != (1, config.n_vocab, config.n_embd) or params["output_norm"].shape != (config.n_embd,):
         expected = f"[{config.n_vocab}, {config.n_embd}]"
         raise ValueError(f"token_embd has shape {list(embedding.shape[1:])}, expected {expected}: these are the parameters of another model than config's")
-    for role, stack in params["blocks"].items():
-        layers = len(stack.choice) if isinstance(stack, LayerStack) else stack.shape[0]
-        if layers < config.n_layer:
-            raise ValueError(f"{role} has {layers} layers, config has {config.n_layer}: these are the parameters of another model than config's")
+    layers = members(config.layers)
+    if len(params["blocks"]) < len(layers):
+        raise ValueError(f"the parameters have {len(params['blocks'])} kinds of layers, config has {len(layers)}: they are of another model than config's")
+    for blocks, numbers in zip(params["blocks"], layers, strict=False):
+        for role, stack in blocks.items():
+            held = len(stack.choice) if isinstance(stack, LayerStack) else stack.shape[0]
+            if held < len(numbers):
+                raise ValueError(f"{role} has {held} layers, config has {len(numbers)} of its kind: these are the parameters of another model than config's")

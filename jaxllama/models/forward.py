@@ -1,82 +1,27 @@
-"""The forward pass of the llama-like family: one block, scanned over the layers."""
+"""The forward pass: embedding, layers, last norm, logits."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from einops import rearrange
 
-from jaxllama.layers.attention import FULL, attend, update_cache
-from jaxllama.layers.feed_forward import gated, mixture
-from jaxllama.layers.norm import rms_norm
-from jaxllama.layers.rope import rope_table, rotate
+from jaxllama.layers.norm import normalize
 from jaxllama.layers.watch import Seen, Watch
-from jaxllama.quant import LayerStack, qmatmul, qtake, stack_matmul
+from jaxllama.quant import qmatmul, qtake
 
+from .batch import Batch, rope_tables
+from .block import Block
 from .checks import check_inputs
 from .config import Config
+from .layer import members
+from .memory import Memory
 from .parameters import Params
 from .state import DecodeState
+from .walk import walk
 
-
-class _Layer:
-    """The parameters of one layer, by role; the layer's number may be traced."""
-
-    def __init__(self, blocks: dict[str, Any], layer: jax.Array, config: Config, watch: Watch | None = None):
-        self.blocks, self.layer, self.config, self.watch = blocks, layer, config, watch
-
-    def vector(self, role: str) -> jax.Array:
-        return jax.lax.dynamic_index_in_dim(self.blocks[role], self.layer, 0, keepdims=False)
-
-    def product(self, x: jax.Array, role: str, expert: jax.Array | int = 0) -> jax.Array:
-        """x f32[R, inputs] times the matrix of a role, plus its bias where there is one."""
-        stack: LayerStack = self.blocks[role]
-        if self.watch is not None:
-            self.watch.see(role, x)
-        y = stack_matmul(x, stack, self.layer, expert, exact=self.config.exact)
-        bias = f"{role}.bias"
-        return y + self.vector(bias)[None] if bias in self.blocks else y
-
-    def norm(self, x: jax.Array, role: str) -> jax.Array:
-        return rms_norm(x, self.vector(role), self.config.norm_epsilon)
-
-
-def _attention(
-    layer: _Layer, x: jax.Array, state: DecodeState, table: tuple[jax.Array, jax.Array], window: jax.Array, fits: jax.Array | None = None
-) -> tuple[jax.Array, DecodeState]:
-    """Self-attention of x f32[B, T, D] (already normalised). `fits` bool[B]: the slots whose keys and values are written; None for all."""
-    config = layer.config
-    slots, length, _ = x.shape
-    rows = x.reshape(slots * length, -1)
-
-    def heads(role: str) -> jax.Array:
-        return rearrange(layer.product(rows, role), "(b t) (n h) -> b t n h", b=slots, h=config.head_size)
-
-    q, k, v = heads("attn_q"), heads("attn_k"), heads("attn_v")
-    if config.qk_norm:
-        q, k = layer.norm(q, "attn_q_norm"), layer.norm(k, "attn_k_norm")
-    q, k = rotate(q, table, config.rope.kind), rotate(k, table, config.rope.kind)
-    keys, values = (update_cache(cache, new, layer.layer, state.positions, fits) for cache, new in ((state.keys, k), (state.values, v)))
-    state = replace(state, keys=keys, values=values)
-    mixed = attend(q, state.keys, state.values, layer.layer, state.positions, window=window, scale=config.attention_scale, softcap=config.attention_softcap)
-    out = layer.product(rearrange(mixed, "b t n h -> (b t) (n h)"), "attn_output")
-    return out.reshape(x.shape), state
-
-
-def _feed_forward(layer: _Layer, x: jax.Array) -> jax.Array:
-    """Feed-forward of x f32[B, T, D] (already normalised)."""
-    config = layer.config
-    rows = x.reshape(-1, x.shape[-1])
-    if config.n_expert:
-        experts = {"n_expert": config.n_expert, "n_used": config.n_expert_used, "scale": config.expert_scale}
-        out = mixture(rows, layer.product, config.activation, **experts, watch=layer.watch)
-    else:
-        out = gated(rows, layer.product, config.activation)
-    return out.reshape(x.shape)
+Carry = tuple[jax.Array, tuple[Memory, ...]]
 
 
 def hidden(
@@ -89,7 +34,7 @@ def hidden(
 
     Args:
         counts: int32[B], how many of each slot's tokens count; only looked at outside of jit, where those have to fit. All by default.
-        watch: sees what every matrix of every layer is multiplied with; by role, with a leading axis of layers (and experts).
+        watch: sees what every matrix of every layer is multiplied with, by the matrix's name, with a leading axis of experts where it has some.
 
     Raises:
         ValueError, ContextFull: see `check_inputs`.
@@ -102,37 +47,39 @@ def hidden(
     written = None if length <= state.capacity - state.n_ctx else fits
     with jax.named_scope("embedding"):
         x = qtake(params["token_embd"], tokens) * config.embedding_scale
-        positions = state.positions[:, None] + jnp.arange(length)[None]
-        table = rope_table(config.rope, positions, params.get("rope_freqs"))
-    windows = jnp.asarray(np.where(np.asarray(config.windows) > 0, config.windows, FULL), jnp.int32)
+    ropes = [kind.mixer.rope for kind in config.kinds if kind.mixer.rope is not None]
+    batch = Batch(state.positions, written, rope_tables(ropes, state.positions, length, params.get("rope_freqs")))
 
-    def block(carry: tuple[jax.Array, DecodeState], index: jax.Array) -> tuple[tuple[jax.Array, DecodeState], Seen]:
-        x, state = carry
-        layer = _Layer(params["blocks"], index, config, watch)
-        with jax.named_scope("attention"):
-            out, state = _attention(layer, layer.norm(x, "attn_norm"), state, table, windows[index], written)
-            x = x + (layer.norm(out, "post_attention_norm") if config.post_norms else out)
-        with jax.named_scope("feed_forward"):
-            out = _feed_forward(layer, layer.norm(x, "ffn_norm"))
-            x = x + (layer.norm(out, "post_ffw_norm") if config.post_norms else out)
-        return (x, state), {}
+    def layer(kind: int, index: jax.Array, carry: Carry) -> tuple[Carry, Seen]:
+        x, memories = carry
+        block = Block(params["blocks"][kind], index, norm=config.norm, exact=config.exact, watch=watch)
+        x, memory = config.kinds[kind].run(block, x, memories[kind], batch)
+        return (x, (*memories[:kind], memory, *memories[kind + 1 :])), {}
 
-    def watched(carry: tuple[jax.Array, DecodeState], index: jax.Array) -> tuple[tuple[jax.Array, DecodeState], Seen]:
+    def watched(kind: int, index: jax.Array, carry: Carry) -> tuple[Carry, Seen]:
         assert watch is not None
         with watch.group() as found:
-            return block(carry, index)[0], found
+            return layer(kind, index, carry)[0], found
 
-    (x, state), seen = jax.lax.scan(block if watch is None else watched, (x, state), jnp.arange(config.n_layer))
+    (x, memories), seen = walk(config.runs, layer if watch is None else watched, (x, state.memories))
     if watch is not None:
-        watch.found.update(seen)
+        for kind, numbers in enumerate(members(config.layers)):
+            for role, found in seen[kind].items():
+                watch.found.update({f"blk.{n}.{role}": jax.tree.map(lambda leaf, i=i: leaf[i], found) for i, n in enumerate(numbers)})
+    positions = state.positions[:, None] + jnp.arange(length)[None]
     room = (fits[:, None] & (positions < state.n_ctx))[..., None]
-    return jnp.where(room, rms_norm(x, params["output_norm"], config.norm_epsilon), jnp.nan), state
+    x = normalize(x, config.norm, params["output_norm"])
+    return jnp.where(room, x, jnp.nan), replace(state, memories=memories)
 
 
 def project(params: Params, x: jax.Array, *, config: Config) -> jax.Array:
     """Logits f32[..., V] of hidden states f32[..., D]."""
     with jax.named_scope("output"):
         logits = qmatmul(x, params.get("output", params["token_embd"]), exact=config.exact)
+        if "output.scale" in params:
+            logits = logits * params["output.scale"][0]
+        if "output.bias" in params:
+            logits = logits + params["output.bias"].reshape((1,) * (logits.ndim - 1) + (-1,))
         if config.final_softcap:
             logits = config.final_softcap * jnp.tanh(logits / config.final_softcap)
         return logits

@@ -1,9 +1,9 @@
-"""From the tensors of a file to the parameter tree: packed matrices stacked over layers, vectors in float32."""
+"""From the tensors of a file to the parameter tree: packed matrices stacked over the layers of a kind, the rest in float32."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,14 +14,20 @@ from jaxllama.formats.gguf import GGUFError, GGUFFile
 from jaxllama.quant import FORMATS, LayerStack, Memory, QTensor, dequantize, from_blocks, stack_layers
 from jaxllama.quant.memory import LEAST_BYTES, PackedFile, Stale, packed_path
 
-from .architectures import GLOBAL_TENSORS, TensorRow, architecture_of
+from .architectures import architecture_of
 from .config import Config
+from .layer import Layer, members
+from .tensors import TensorRow, Tensors
 
 _log = logging.getLogger(__name__)
 
 Params = dict[str, Any]
 """{"token_embd": QTensor, "output_norm": f32[D], "output": QTensor (absent when tied), "rope_freqs": f32[dims / 2] (where the file has it),
-"blocks": {"attn_q": LayerStack, "attn_norm": f32[L, D], "attn_q.bias": f32[L, N H], ...}}; names are the file's, without ".weight"."""
+"blocks": ({"attn_q": LayerStack, "attn_norm": f32[L, D], "attn_q.bias": f32[L, N H], ...}, ...)}: a dictionary for each kind of layers, in the order of
+`Config.kinds`, with L layers of the kind. Names are the file's, without ".weight"."""
+
+Blocks = dict[str, LayerStack | jax.Array]
+"""The parameters of the layers of one kind."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -84,23 +90,16 @@ def load_packed(file: GGUFFile, config: Config, mode: str = "auto", progress: Pr
 class _Loader:
     def __init__(self, file: GGUFFile, config: Config, progress: Progress | None, memory: Memory):
         self.file, self.config, self.progress, self.memory = file, config, progress, memory
-        self.sizes = config.sizes() | {"R": config.rope.dims // 2}
         self.total = sum(t.nbytes for t in file.tensors.values())
         self.done = 0
         self.used: set[str] = set()
 
     def load(self) -> Params:
         params: Params = {}
-        for name, row in GLOBAL_TENSORS.items():
-            if self.wanted(name, row):
-                params[name.removesuffix(".weight")] = self.matrix(name, row) if len(row.dims) > 1 else self.vector(name, row)
-        blocks: dict[str, Any] = {}
-        for role, row in architecture_of(self.file).tensors.items():
-            names = [f"blk.{i}.{role}" for i in range(self.config.n_layer)]
-            if not self.wanted(names[0], row):
-                continue
-            stacked = self.matrices(names, row) if len(row.dims) > 1 else jax.device_put(np.stack([self.host_vector(n, row) for n in names]))
-            blocks[role.removesuffix(".weight")] = stacked
+        for name, row in self.present(architecture_of(self.file).tensors(self.config)):
+            params[name.removesuffix(".weight")] = self.matrix(name, row) if row.kind == "matrix" else self.array(name, row)
+        kinds = zip(self.config.kinds, members(self.config.layers), strict=True)
+        blocks = tuple(self.blocks(kind, layers) for kind, layers in kinds)
         if self.progress and self.done < self.total:  # mapped weights are not read
             self.progress(self.total, self.total)
         unknown = sorted(set(self.file.tensors) - self.used)
@@ -113,14 +112,26 @@ class _Loader:
             )
         return {**params, "blocks": blocks}
 
-    def wanted(self, name: str, row: TensorRow) -> bool:
-        if row.when and (row.when == "experts") != bool(self.config.n_expert):
-            return False
-        return not row.optional or name in self.file.tensors
+    def blocks(self, kind: Layer, layers: Sequence[int]) -> Blocks:
+        """The parameters of all layers of a kind."""
+        found: Blocks = {}
+        for role, row in self.present(kind.tensors(self.config.n_embd), [f"blk.{i}." for i in layers]):
+            names = [f"blk.{i}.{role}" for i in layers]
+            stacked = self.matrices(names, row) if row.kind == "matrix" else jax.device_put(np.stack([self.host_array(n, row) for n in names]))
+            found[role.removesuffix(".weight")] = stacked
+        return found
+
+    def present(self, rows: Tensors, prefixes: Sequence[str] = ("",)) -> Iterator[tuple[str, TensorRow]]:
+        """The tensors to load: all that must be there, and the others where the file has them, for the first layer as for all."""
+        for name, row in rows.items():
+            if row.kind == "unread":
+                self.used |= {prefix + name for prefix in prefixes}
+            elif not row.optional or prefixes[0] + name in self.file.tensors:
+                yield name, row
 
     def check(self, name: str, row: TensorRow) -> str:
         """Take a tensor into use: it is there, its shape is right; returns its format."""
-        shape = tuple(self.sizes[letter] for letter in row.dims)
+        shape = row.shape
         found = self.file.tensors.get(name)
         if found is None:
             raise GGUFError(self.file.path, f"tensor '{name}'", expected=f"shape {shape}", found="no such tensor")
@@ -157,29 +168,30 @@ class _Loader:
             previous.append(names[layer])
             return self.take(names[layer])
 
-        experts = self.sizes["E"] if len(row.dims) == 3 else 1
+        experts = row.shape[0] if len(row.shape) == 3 else 1
         stack = stack_layers(formats, blocks, experts=experts, byte_order=self.order(names[0]), memory=self.memory)
         for name in previous:
             self.file.release(name)
         return stack
 
-    def host_vector(self, name: str, row: TensorRow) -> np.ndarray:
+    def host_array(self, name: str, row: TensorRow) -> np.ndarray:
         kind = self.check(name, row)
         if not FORMATS[kind].dense:
-            raise GGUFError(self.file.path, f"tensor '{name}'", expected="F32, F16 or BF16 (it is a vector)", found=kind)
-        raw = self.take(name).reshape(1, -1)
-        return np.asarray(dequantize(from_blocks(raw, kind, byte_order=self.order(name)))).reshape(-1)
+            raise GGUFError(self.file.path, f"tensor '{name}'", expected="F32, F16 or BF16 (it is not multiplied with)", found=kind)
+        raw = self.take(name)
+        return np.asarray(dequantize(from_blocks(raw.reshape(1, -1), kind, byte_order=self.order(name)))).reshape(row.shape)
 
-    def vector(self, name: str, row: TensorRow) -> jax.Array:
-        return jax.device_put(self.host_vector(name, row))
+    def array(self, name: str, row: TensorRow) -> jax.Array:
+        return jax.device_put(self.host_array(name, row))
 
 
 def leaves(params: Params) -> Iterator[tuple[str, QTensor | jax.Array]]:
     """All packed tensors and vectors with their names."""
     for name, value in params.items():
-        if name == "blocks":
-            for role, stack in value.items():
+        if name != "blocks":
+            yield name, value
+            continue
+        for blocks in value:
+            for role, stack in blocks.items():
                 tensors = stack.tensors if isinstance(stack, LayerStack) else (stack,)
                 yield from ((f"blk.*.{role}", t) for t in tensors)
-        else:
-            yield name, value

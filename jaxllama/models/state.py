@@ -1,8 +1,9 @@
-"""What a model remembers between steps: positions and the key/value caches. A pytree; nothing in it changes in place."""
+"""What a model remembers between steps: positions, and a memory for each kind of layers. A pytree; nothing in it changes in place."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import flax.struct
 import jax
@@ -13,6 +14,8 @@ from jaxllama.environment import available_memory
 from jaxllama.layers.attention import BLOCK
 
 from .config import Config
+from .layer import members
+from .memory import Memory
 
 CACHE_TYPES = {"f32": jnp.float32, "f16": jnp.float16, "bf16": jnp.bfloat16}
 
@@ -34,33 +37,35 @@ class ContextFull(ValueError):
 
 @flax.struct.dataclass
 class DecodeState:
-    """State of B sequences ("slots"): their KV cache and positions.
+    """State of B sequences ("slots"): what the layers remember of them, and their positions.
 
     Attributes:
         positions: int32[B], number of tokens in each slot; the next token gets this position.
-        keys, values: [L, B, K, S, H]; entries from `positions` on have no meaning.
-        n_ctx: how many tokens a slot may hold; static. S is larger: it has room for the padding of a prompt's last chunk, at least for one token.
+        memories: one for each kind of layers, see `Config.kinds`; entries from `positions` on have no meaning.
+        n_ctx: how many tokens a slot may hold; static.
+        capacity: S, positions that the caches have room for; static. It is larger than n_ctx: it has room for the padding of a prompt's last chunk, at least
+            for one token.
     """
 
     positions: jax.Array
-    keys: jax.Array
-    values: jax.Array
+    memories: tuple[Memory, ...]
     n_ctx: int = flax.struct.field(pytree_node=False)
+    capacity: int = flax.struct.field(pytree_node=False)
 
     @property
     def slots(self) -> int:
-        return self.keys.shape[1]
+        return self.positions.shape[0]
 
     @property
-    def capacity(self) -> int:
-        """S, positions that the caches have room for."""
-        return self.keys.shape[3]
+    def nbytes(self) -> int:
+        """Bytes of all memories."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.memories))
 
     def __repr__(self) -> str:
-        if not isinstance(self.keys, jax.Array) or isinstance(self.positions, Tracer):
+        if not isinstance(self.positions, jax.Array) or isinstance(self.positions, Tracer):
             return f"DecodeState(n_ctx={self.n_ctx})"
-        size = (self.keys.nbytes + self.values.nbytes) / 1e6
-        return f"DecodeState(positions={self.positions.tolist()}, n_ctx={self.n_ctx}, {self.keys.dtype} caches of {size:.1f} MB)"
+        types = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.memories)}))
+        return f"DecodeState(positions={self.positions.tolist()}, n_ctx={self.n_ctx}, {types} caches of {self.nbytes / 1e6:.1f} MB)"
 
     def fits(self, length: int) -> jax.Array:
         """bool[B], whether each slot's caches have room for `length` more positions, padding included."""
@@ -84,11 +89,16 @@ def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cach
     if slots < 1 or n_ctx < 1 or padding < 0:
         raise ValueError(f"slots and n_ctx must be at least 1 and padding at least 0, not {slots}, {n_ctx} and {padding}")
     capacity = -(-(n_ctx + max(padding, 1)) // BLOCK) * BLOCK
-    shape = (config.n_layer, slots, config.n_head_kv, capacity, config.head_size)
-    nbytes = 2 * math.prod(shape) * dtype.itemsize
+    make = partial(memories_for, config, slots, capacity, dtype)
+    nbytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(make)))
     available = available_memory() if jax.default_backend() == "cpu" else None  # an accelerator refuses by itself
     if available is not None and nbytes > available:  # Linux would promise the memory, and end the process when it is used
         raise MemoryError(
             f"the KV cache of {slots} slots with {capacity} positions takes {nbytes / 1e9:.1f} GB, {available / 1e9:.1f} GB of memory are free; lower n_ctx"
         )
-    return DecodeState(jnp.zeros(slots, jnp.int32), jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), n_ctx)
+    return DecodeState(jnp.zeros(slots, jnp.int32), make(), n_ctx, capacity)
+
+
+def memories_for(config: Config, slots: int, capacity: int, dtype: jnp.dtype) -> tuple[Memory, ...]:
+    """An empty memory for each kind of layers."""
+    return tuple(kind.mixer.memory(len(layers), slots, capacity, dtype) for kind, layers in zip(config.kinds, members(config.layers), strict=True))

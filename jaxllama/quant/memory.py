@@ -30,7 +30,7 @@ from .block import LANES, BlockFormat
 
 _log = logging.getLogger(__name__)
 
-LAYOUT_VERSION = 1  # to be raised when the device layout of any format, or the order in which models are loaded, changes
+LAYOUT_VERSION = 2  # to be raised when the device layout of any format, or the order in which models are loaded, changes
 LEAST_BYTES = 64 * 2**20  # smaller models are packed in no time
 _MAGIC = b"jaxllama packed weights\n"
 _PAGE = max(mmap.ALLOCATIONGRANULARITY, 4096)

@@ -93,7 +93,7 @@ def test_a_full_context_says_so(capsys):
     [
         (["run", "-m", "nowhere.gguf"], "nowhere.gguf: no such file"),
         (["run", "--override-kv", "nonsense"], "--override-kv"),
-        (["run", "--override-kv", "general.architecture=str:marsian"], "gemma2, llama, qwen2, qwen3"),
+        (["run", "--override-kv", "general.architecture=str:marsian"], "gpt-oss, llama, openelm, qwen2"),
         (["run", "-p", "a " * 500, "-c", "16"], "the context holds 16"),
         (["run", "-n", "1", "-l", "99999+1"], "jaxllama: -l: there is no token 99999; tokens are from 0 to 2047"),
         (["run", "-n", "1", "-o", "/nowhere/x"], "jaxllama: -o: /nowhere/x: No such file or directory"),
@@ -253,7 +253,7 @@ def test_no_device(error, reason, monkeypatch, capsys):
 def test_positions_are_set_from_the_command_line():
     def rope(*arguments: str) -> Rope:
         args = parse(run.VERB, arguments, {})
-        return read_config(open_gguf(embedded_model(), overrides=rope_overrides(args, embedded_model(), []))).rope
+        return read_config(open_gguf(embedded_model(), overrides=rope_overrides(args, embedded_model(), []))).layers[0].mixer.rope
 
     own = rope()
     assert rope("--rope-scaling", "linear", "--rope-scale", "4") == replace(own, scaling="linear", factor=4.0)

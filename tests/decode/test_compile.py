@@ -60,13 +60,13 @@ def arguments(model, slots=2):
 def test_the_state_is_donated_and_the_parameters_are_not(story_model):
     params, state, run, *rest = arguments(story_model)
     _, new, _ = jit_decode_loop(params, state, run, *rest, config=story_model.config)
-    assert state.keys.is_deleted()
-    assert state.values.is_deleted()
-    assert not new.keys.is_deleted()
+    assert state.memories[0].keys.is_deleted()
+    assert state.memories[0].values.is_deleted()
+    assert not new.memories[0].keys.is_deleted()
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(params))
     _, again = jit_step(params, new, jnp.zeros(2, jnp.int32), config=story_model.config)
-    assert new.keys.is_deleted()
-    assert again.keys.shape == state.keys.shape
+    assert new.memories[0].keys.is_deleted()
+    assert again.memories[0].keys.shape == state.memories[0].keys.shape
 
 
 def test_no_callback_and_no_captured_weights(story_model):
@@ -89,7 +89,7 @@ def test_the_program_does_not_grow_with_the_layers(story_model):
     from dataclasses import replace
 
     def size(layers: int) -> int:
-        config = replace(story_model.config, n_layer=layers, windows=(0,) * layers)
+        config = replace(story_model.config, layers=story_model.config.layers[:1] * layers)
         _, _, run, *rest = arguments(story_model)
         state = init_state(config, 2, n_ctx=64, padding=64)
         return len(str(jax.make_jaxpr(lambda *a: decode_loop(*a, config=config))(story_model.params, state, run, *rest)))

@@ -78,7 +78,7 @@ def test_padding_leaves_no_trace(story_model, ids):
 @pytest.mark.exhaustive  # the eager operations are hundreds of small programs
 def test_jit_is_eager(story_model, ids):
     tokens = jnp.asarray([ids[:3]], jnp.int32)
-    run = partial(forward, config=replace(story_model.config, n_layer=1, windows=(0,)))
+    run = partial(forward, config=replace(story_model.config, layers=story_model.config.layers[:1]))
     params = story_model.params
     with jax.disable_jit():
         eager, _ = run(params, fresh(story_model), tokens)
@@ -87,30 +87,27 @@ def test_jit_is_eager(story_model, ids):
 
 
 def test_scan_is_unrolled(story_model, ids):
-    """The scanned layers equal the layers one by one: a model of the first n layers, for every n, ends in the same hidden states."""
-    from jaxllama.layers.attention import FULL
-    from jaxllama.layers.norm import rms_norm
-    from jaxllama.layers.rope import rope_table
+    """The scanned layers equal the layers one by one."""
+    from jaxllama.layers.norm import normalize
     from jaxllama.models import hidden
-    from jaxllama.models.forward import _attention, _feed_forward, _Layer
+    from jaxllama.models.batch import Batch, rope_tables
+    from jaxllama.models.block import Block
     from jaxllama.quant import qtake
 
     config, params = story_model.config, story_model.params
     tokens = jnp.asarray([ids[:5]], jnp.int32)
-    x, state = qtake(params["token_embd"], tokens), fresh(story_model)
-    table = rope_table(config.rope, jnp.arange(5)[None])
+    (layer,), state = config.kinds, fresh(story_model)
+    batch = Batch(state.positions, None, rope_tables([layer.mixer.rope], state.positions, 5, None))
 
     @jax.jit
-    def one_layer(i, x, state):
-        layer = _Layer(params["blocks"], i, config)
-        out, state = _attention(layer, layer.norm(x, "attn_norm"), state, table, jnp.int32(FULL))
-        x = x + out
-        return x + _feed_forward(layer, layer.norm(x, "ffn_norm")), state
+    def one_layer(i, x, memory):
+        return layer.run(Block(params["blocks"][0], i, norm=config.norm, exact=config.exact), x, memory, batch)
 
+    x, memory = qtake(params["token_embd"], tokens), state.memories[0]
     for i in range(config.n_layer):
-        x, state = one_layer(jnp.int32(i), x, state)
+        x, memory = one_layer(jnp.int32(i), x, memory)
     scanned, _ = hidden(params, fresh(story_model), tokens, config=config)
-    np.testing.assert_allclose(scanned, rms_norm(x, params["output_norm"], config.norm_epsilon), **CLOSE)
+    np.testing.assert_allclose(scanned, normalize(x, config.norm, params["output_norm"]), **CLOSE)
 
 
 @pytest.mark.parametrize("slots", telling([2, 4], [2]))
@@ -164,7 +161,7 @@ def test_fork_and_rollback(story_model, ids):
     np.testing.assert_array_equal(found, expected)
     again, _ = jit_step(story_model.params, kept, next_token, config=story_model.config)
     np.testing.assert_array_equal(again, expected)
-    assert int(rollback(kept if not kept.keys.is_deleted() else state, 10**6).positions[0]) == 0
+    assert int(rollback(kept if not kept.memories[0].keys.is_deleted() else state, 10**6).positions[0]) == 0
 
 
 def test_fork_into_several_slots(story_model, ids):
@@ -195,7 +192,7 @@ def test_sessions_that_do_not_fit(story_model, ids, tmp_path):
     path = tmp_path / "session.npz"
     save_state(path, read(story_model, ids).state)
     with pytest.raises(SessionError, match="for this model"):
-        load_state(path, replace(story_model.config, n_head_kv=1))
+        load_state(path, replace(story_model.config, layers=story_model.config.layers[:2]))
     raw = path.read_bytes()
     for damaged in (b"", b"hello", raw[:100], raw[: len(raw) // 2]):
         path.write_bytes(damaged)

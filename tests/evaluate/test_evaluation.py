@@ -147,11 +147,12 @@ def test_importance_of_experts(tmp_path):
     tokens = np.random.default_rng(0).integers(0, model.config.n_vocab, 128).tolist()
     found = importance_matrix(model, tokens, n_ctx=32, score=False)
     entry = found.entries["blk.0.ffn_down_exps.weight"]
-    assert entry.counts.shape == (model.config.n_expert,)
-    assert entry.counts.sum() == 128 * model.config.n_expert_used
+    mixture = model.config.layers[0].feed_forward
+    assert entry.counts.shape == (mixture.n_expert,)
+    assert entry.counts.sum() == 128 * mixture.n_expert_used
     gate = found.entries["blk.0.ffn_gate_exps.weight"]
     router = found.entries["blk.0.ffn_gate_inp.weight"]
-    np.testing.assert_allclose(gate.sums.sum(0), model.config.n_expert_used * router.sums[0], rtol=1e-4)
+    np.testing.assert_allclose(gate.sums.sum(0), mixture.n_expert_used * router.sums[0], rtol=1e-4)
 
 
 def test_statistics_of_importance(model, tokens):

@@ -10,16 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxllama.layers.feed_forward import mixture
-from jaxllama.layers.norm import rms_norm
+from jaxllama.layers.activations import activate
+from jaxllama.layers.mixture import choose, mix
+from jaxllama.layers.norm import Norm, normalize
 from jaxllama.layers.rope import Rope, rope_table, rotate
 
 
-def test_rms_norm():
-    x = np.random.default_rng(0).standard_normal((3, 8))
-    w = np.linspace(0.5, 2, 8)
-    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * w
-    np.testing.assert_allclose(rms_norm(jnp.asarray(x, jnp.float32), jnp.asarray(w, jnp.float32), 1e-5), expected, rtol=1e-5)
+@pytest.mark.parametrize("kind", ["rms", "layer"])
+def test_norms(kind):
+    x = np.random.default_rng(0).standard_normal((3, 8)) + 1
+    w, b = np.linspace(0.5, 2, 8), np.linspace(-1, 1, 8)
+    centred = x - x.mean(-1, keepdims=True) if kind == "layer" else x
+    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * w
+    x, w, b = (jnp.asarray(a, jnp.float32) for a in (x, w, b))
+    np.testing.assert_allclose(normalize(x, Norm(kind, 1e-5), w), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(normalize(x, Norm(kind, 1e-5), w, b), expected + np.asarray(b), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["norm", "neox"])
@@ -66,32 +71,53 @@ def test_yarn_keeps_fast_rotations_and_stretches_slow_ones():
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_mixture_is_the_weighted_sum_of_the_chosen_experts(rows):
+def test_a_mixture_is_the_weighted_sum_of_the_chosen_experts(rows):
     rng = np.random.default_rng(0)
-    experts, used, d, f = 4, 2, 6, 10
-    weights = {
-        "ffn_gate_inp": rng.standard_normal((1, experts, d)),
-        "ffn_gate_exps": rng.standard_normal((experts, f, d)),
-        "ffn_up_exps": rng.standard_normal((experts, f, d)),
-        "ffn_down_exps": rng.standard_normal((experts, d, f)),
-    }
-    x = rng.standard_normal((rows, d))
-    device = {k: jnp.asarray(v, jnp.float32) for k, v in weights.items()}
-    found = mixture(jnp.asarray(x, jnp.float32), lambda x, role, e: x @ device[role][e].T, "silu", n_expert=experts, n_used=used, scale=1.5)
-    logits = x @ weights["ffn_gate_inp"][0].T
+    experts, used, d = 4, 2, 6
+    matrices, x, scores = rng.standard_normal((experts, d, d)), rng.standard_normal((rows, d)), rng.standard_normal((rows, experts))
+    device = jnp.asarray(matrices, jnp.float32)
+    weights, chosen = choose(jnp.asarray(scores, jnp.float32), None, n_used=used, scale=1.5)
+    found = mix(jnp.asarray(x, jnp.float32), weights, chosen, lambda x, e: jnp.tanh(x @ device[e].T), n_expert=experts)
     for row in range(rows):
-        best = np.argsort(-logits[row])[:used]
-        share = np.exp(logits[row][best]) / np.exp(logits[row][best]).sum()
-        expected = np.zeros(d)
-        for w, e in zip(share, best, strict=True):
-            gate = x[row] @ weights["ffn_gate_exps"][e].T
-            expected += w * ((gate / (1 + np.exp(-gate)) * (x[row] @ weights["ffn_up_exps"][e].T)) @ weights["ffn_down_exps"][e].T)
+        best = np.argsort(-scores[row])[:used]
+        share = np.exp(scores[row][best]) / np.exp(scores[row][best]).sum()
+        expected = sum(w * np.tanh(x[row] @ matrices[e].T) for w, e in zip(share, best, strict=True))
         np.testing.assert_allclose(found[row], 1.5 * expected, rtol=1e-3, atol=1e-4)
 
 
-def test_gelu_is_the_tanh_form():
-    from jaxllama.layers.feed_forward import ACTIVATIONS
+SCORES = np.asarray([[0.1, 2.0, -1.0, 1.9, 0.5, 0.4, 3.0, -3.0]])
 
-    x = np.linspace(-4, 4, 33)
-    expected = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    np.testing.assert_allclose(ACTIVATIONS["gelu"](jnp.asarray(x, jnp.float32)), expected, rtol=1e-4, atol=1e-6)
+
+@pytest.mark.parametrize(
+    ("options", "bias", "chosen", "weights"),
+    [
+        ({}, None, [6, 1], np.exp([3.0, 2.0]) / np.exp([3.0, 2.0]).sum()),
+        ({"normalized": False}, None, [6, 1], np.exp([3.0, 2.0]) / np.exp(SCORES).sum()),
+        ({"normalized": False, "gate": "softmax_weight"}, None, [6, 1], np.exp([3.0, 2.0]) / np.exp([3.0, 2.0]).sum()),
+        ({"normalized": False, "gate": "sigmoid", "scale": 2.5}, None, [6, 1], 2.5 / (1 + np.exp([-3.0, -2.0]))),
+        ({"normalized": False, "gate": "sqrt_softplus"}, None, [6, 1], np.sqrt(np.log1p(np.exp([3.0, 2.0])))),
+        ({"normalized": False, "gate": "sigmoid"}, [0, 0, 9, 0, 0, 0, 0, 0], [2, 6], 1 / (1 + np.exp([1.0, -3.0]))),  # the bias chooses, and does not weigh
+        (
+            {"normalized": False, "gate": "sigmoid", "groups": 4, "groups_used": 1},
+            None,
+            [1, 0],
+            1 / (1 + np.exp([-2.0, -0.1])),
+        ),  # the pair with the largest sum
+        ({"normalized": False, "gate": "sigmoid", "groups": 2, "groups_used": 1}, None, [1, 3], 1 / (1 + np.exp([-2.0, -1.9]))),
+    ],
+)
+def test_how_experts_are_chosen(options, bias, chosen, weights):
+    found, which = choose(jnp.asarray(SCORES, jnp.float32), None if bias is None else jnp.asarray(bias, jnp.float32), n_used=2, **options)
+    assert which[0].tolist() == chosen
+    np.testing.assert_allclose(found[0], weights, rtol=1e-5)
+
+
+def test_activations():
+    x, up = np.linspace(-9, 9, 33), np.linspace(8, -10, 33)
+    expected = {
+        "silu": x / (1 + np.exp(-x)) * up,
+        "gelu": 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) * up,
+        "swiglu_oai": np.minimum(x, 7) / (1 + np.exp(-1.702 * np.minimum(x, 7))) * (np.clip(up, -7, 7) + 1),
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(activate(name, jnp.asarray(x, jnp.float32), jnp.asarray(up, jnp.float32)), values, rtol=1e-4, atol=1e-5)

@@ -252,7 +252,7 @@ def test_nothing_is_left_when_loading_fails(file, folder, monkeypatch):
     def fail(*_):
         raise jaxllama.GGUFError(file.path, "tensor", expected="another", found="this")
 
-    monkeypatch.setattr(parameters._Loader, "host_vector", fail)
+    monkeypatch.setattr(parameters._Loader, "host_array", fail)
     with pytest.raises(jaxllama.GGUFError):
         load_packed(file, read_config(file), "mmap")
     assert not list(folder.iterdir())

@@ -77,10 +77,10 @@ def test_the_window_matters(tmp_path, recorded):
     write_model("gemma2", tmp_path / "tiny.gguf")
     file = open_gguf(tmp_path / "tiny.gguf")
     config = read_config(file)
-    assert config.windows == (6, 0, 6, 0)
-    wide = replace(config, exact=True, windows=(0,) * config.n_layer)
-    state = init_state(wide, n_ctx=64, padding=32, cache_type="f32")
-    logits, _ = jax.jit(partial(forward, config=wide))(load_params(file, wide), state, jnp.asarray([TOKENS], jnp.int32))
+    assert [layer.mixer.window for layer in config.layers] == [6, 0, 6, 0]
+    full = replace(config, exact=True, layers=tuple(replace(layer, mixer=replace(layer.mixer, window=0)) for layer in config.layers))
+    state = init_state(full, n_ctx=64, padding=32, cache_type="f32")
+    logits, _ = jax.jit(partial(forward, config=full))(load_params(file, full), state, jnp.asarray([TOKENS], jnp.int32))
     assert nmse(np.asarray(logits[0]), recorded["gemma2"]) > 1e-3
 
 
