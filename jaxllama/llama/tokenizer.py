@@ -40,7 +40,7 @@ class LlamaTokenizer(BaseLlamaTokenizer):
     def tokenize(self, text: bytes, add_bos: bool = True, special: bool = True) -> list[int]:
         if not isinstance(text, (bytes, bytearray)):
             raise TypeError(f"tokenize: expected bytes, found {text!r}" + ("; encode it first: text.encode()" if isinstance(text, str) else ""))
-        return self._tokenizer.encode(text.decode("utf-8", "replace"), add_special=add_bos, parse_special=special)
+        return self._tokenizer.encode(str(text, "utf-8", "surrogateescape"), add_special=add_bos, parse_special=special)
 
     def detokenize(self, tokens: Sequence[int], prev_tokens: Sequence[int] | None = None, special: bool = False) -> bytes:
         found = b"".join(self._tokenizer.piece(int(token), special=special) for token in tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .token_type import TokenType
+from .token_type import TokenType, utf8
 from .vocabulary import Vocabulary
 
 _CHUNK = 5  # bytes
@@ -26,7 +26,7 @@ class Chunks:
         self._count = len(vocabulary.tokens)
 
     def encode(self, text: str, at_start: bool) -> list[int]:
-        raw = text.encode()
+        raw = utf8(text)
         return [self._hash(raw[at : at + _CHUNK]) % self._count for at in range(0, len(raw), _CHUNK)]
 
     @staticmethod

@@ -23,7 +23,7 @@ class RWKV:
         self._lengths = {head: sorted(found, reverse=True) for head, found in lengths.items()}
 
     def encode(self, text: str, at_start: bool) -> list[int]:
-        raw, at, found = text.encode(), 0, []
+        raw, at, found = utf8(text), 0, []
         while at < len(raw):
             for length in (*self._lengths.get(raw[at : at + 2], ()), 1):
                 token = self._ids.get(raw[at : at + length])

@@ -10,7 +10,7 @@ from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from re import compile as regex
 
-from .token_type import SPACE, TokenType, byte_of, utf8
+from .token_type import SPACE, STRAY, TokenType, byte_of, utf8
 from .vocabulary import Vocabulary
 
 
@@ -30,6 +30,8 @@ class SPM:
 
     def encode(self, text: str, at_start: bool) -> list[int]:
         text = (self._prefix if at_start else "") + text.replace(" ", SPACE)
+        if STRAY.search(text):  # what follows the first byte of a character is not looked at, so no word is safe
+            return list(self._merge(_characters(utf8(text))))
         if self._words is None:
             return list(self._merge(text))
         ids: list[int] = []
@@ -37,9 +39,9 @@ class SPM:
             ids += self._merge_cached(word) if len(word) <= 64 else self._merge(word)
         return ids
 
-    def _merge(self, text: str) -> tuple[int, ...]:
+    def _merge(self, text: str | tuple[str, ...]) -> tuple[int, ...]:
         ids, scores = self._ids, self._scores
-        pieces: list[str] = list(text)
+        pieces = list(text)
         before = list(range(-1, len(pieces) - 1))
         after = list(range(1, len(pieces) + 1))
         heap: list[tuple[float, int, str]] = []  # (-score, left piece, merged text): best score first, then the leftmost
@@ -67,8 +69,18 @@ class SPM:
             if piece in ids:
                 found.append(ids[piece])
             elif piece:
-                found += (self._bytes[b] for b in piece.encode())
+                found += (self._bytes[b] for b in utf8(piece))
         return tuple(found)
+
+
+def _characters(raw: bytes) -> tuple[str, ...]:
+    """Bytes as llama.cpp cuts them into characters: as long as the first byte says, whatever follows it."""
+    found, at = [], 0
+    while at < len(raw):
+        size = (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4)[raw[at] >> 4]
+        found.append(raw[at : at + size].decode("utf-8", "surrogateescape"))
+        at += size
+    return tuple(found)
 
 
 def piece(text: str, type_: TokenType) -> bytes:

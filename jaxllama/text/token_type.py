@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 
@@ -17,11 +18,12 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+STRAY = re.compile("[\udc80-\udcff]")  # a byte that is no UTF-8 (Python's `surrogateescape`)
 SPACE = "▁"  # how vocabularies of SentencePiece write a space
 
 
 def utf8(text: str) -> bytes:
-    """The bytes of a token's text. Where a file's text is not UTF-8, surrogates stand for its bytes (see `formats.gguf`)."""
+    """The bytes of a text. Where it is not UTF-8, surrogates stand for its bytes (see `formats.gguf`)."""
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -13,7 +13,7 @@ from .chat.marks import unmark
 from .pretokenizers import PRETOKENIZERS
 from .special import STRUCTURE, Fragment, Partition
 from .stream import StreamDecoder
-from .token_type import TokenType
+from .token_type import STRAY, TokenType
 from .vocabulary import NO_TEXT, Vocabulary
 
 
@@ -41,6 +41,7 @@ FAMILIES: dict[str, tuple[type[Encoder], Callable[[str, TokenType], bytes]]] = {
     "test": (no_text.Chunks, no_text.no_piece),
     **dict.fromkeys(NO_TEXT, (no_text.NoVocabulary, no_text.no_piece)),
 }
+_OF_BYTES = (spm.SPM, rwkv.RWKV, unigram.Unigram, no_text.Chunks)
 
 
 class Tokenizer:
@@ -98,12 +99,13 @@ class Tokenizer:
         """Ids of a text.
 
         Args:
-            text: any string; lone surrogates are replaced.
+            text: any string. Surrogates that stand for bytes which are not UTF-8 (`str(raw, "utf-8", "surrogateescape")`) are encoded as llama.cpp encodes
+                such bytes; other lone surrogates are replaced.
             add_special: put bos before it and eos after it where the file asks for them.
             parse_special: take the texts of control tokens for the tokens. Leave it off for text from users: `<|im_end|>` is then ten characters.
         """
         _check_text(text)
-        ids = self._ids(self._partition[parse_special](text.encode("utf-8", "replace").decode()))
+        ids = self._ids(self._partition[parse_special](self._valid(text)))
         v = self.vocabulary
         if not add_special:
             return ids
@@ -118,12 +120,21 @@ class Tokenizer:
         """
         _check_text(prompt)
         v, fragments = self.vocabulary, []
-        for fragment in self._partition[True](prompt.encode("utf-8", "replace").decode()):
+        for fragment in self._partition[True](self._valid(prompt)):
             fragments += [fragment] if isinstance(fragment, int) else self._brought(unmark(fragment))
         ids = self._ids(fragments)
         if v.add_bos and self.bos is not None and ids[:1] != [self.bos]:
             ids = [self.bos, *ids]
         return ids
+
+    def _valid(self, text: str) -> str:
+        """The text as the algorithm takes it: with stray bytes where it works on bytes, else with a mark for each of them."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = "".join(c if STRAY.match(c) else c.encode("utf-8", "replace").decode() for c in text)
+            text = text if isinstance(self._encoder, _OF_BYTES) else STRAY.sub("\ufffd", text)
+        return text
 
     def _ids(self, fragments: Iterable[Fragment]) -> list[int]:
         ids: list[int] = []

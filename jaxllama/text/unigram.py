@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .charsmap import CharsMap
 from .prefixes import Prefixes
-from .token_type import SPACE, TokenType
+from .token_type import SPACE, STRAY, TokenType, utf8
 from .vocabulary import Vocabulary
 
 _UNKNOWN_PENALTY = 10.0  # below the least likely token
@@ -36,22 +36,22 @@ class Unigram:
 
     def _replaced(self, text: str) -> str:
         """The text after the table of normalisations."""
-        found, raw, at = [], text.encode(), 0
+        found, raw, at = [], utf8(text), 0
         offsets = {}  # place in bytes -> place in characters
         for number, char in enumerate(text):
             offsets[at] = number
-            at += len(char.encode())
+            at += len(utf8(char))
         at = 0
         while at < len(raw):
             hit = self._map.longest(raw, at) if self._map else None
             if hit is not None:
                 found.append(hit[1])
                 at += hit[0]
-            elif at in offsets:
+            elif at in offsets and not STRAY.match(text[offsets[at]]):
                 piece = text[offsets[at]].encode()
                 found.append(piece)
                 at += len(piece)
-            else:  # a prefix of the table has ended within a character
+            else:  # a stray byte, or a prefix of the table has ended within a character
                 found.append("\ufffd".encode())
                 at += 1
         return b"".join(found).decode("utf-8", "replace")

@@ -255,6 +255,35 @@ def test_lone_surrogates_are_replaced(shared_data):
     assert t.decode(t.encode("a\ud800b")) == "a?b"
 
 
+@pytest.mark.parametrize(
+    ("name", "raw", "ids"),
+    [
+        ("llama-spm", b"\xff\xfe", [29871, 258, 257]),
+        ("llama-spm", b"ab\xffcdef gh", [633, 258, 102, 103, 104, 29888, 24170]),  # the first byte says that four make a character
+        ("llama-spm", b"\xff once upon", [29871, 258, 229, 153, 132, 10646, 2501]),
+        ("gpt-2", b"ab\xffcdef gh", [397, 4210, 66, 4299, 24997]),
+        ("gpt-2", b"\xff\xfe", [6353]),
+        ("bert-bge", b"\xe4the the", [1996, 1996]),
+    ],
+)
+def test_bytes_that_are_not_utf8_are_encoded_as_in_llama_cpp(shared_data, name, raw, ids):
+    """Recorded with `Llama(..., vocab_only=True).tokenize(raw, add_bos=False)`."""
+    assert tokenizer(shared_data, name).encode(str(raw, "utf-8", "surrogateescape"), add_special=False) == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("unigram", [124, 2, 166, 72, 73, 124]),  # a stray byte is no U+FFFD, for which the table of normalisations has a space
+        ("rwkv", [260, 256, 271, 102, 103, 286]),
+        ("plamo2", [382, 243, 195, 193, 328, 405, 410]),
+        ("gemma4", [349, 443, 248, 200, 198, 460, 334, 335, 395]),
+    ],
+)
+def test_bytes_that_are_not_utf8_in_other_kinds(name, ids):
+    assert Tokenizer.from_metadata(vocabularies.metadata(name)).encode(str(b"the\xffcdef the", "utf-8", "surrogateescape"), add_special=False) == ids
+
+
 @pytest.mark.parametrize("name", sorted(vocabularies.VOCABULARIES))
 def test_tokens_that_are_not_utf8_keep_their_bytes(name):
     """And no text has them, so that all other ids stay."""
