@@ -23,6 +23,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 import jaxllama
 from jaxllama.kernels.assemble import kernels_run
+from jaxllama.llama import Llama
+from jaxllama.llama import llama as llama_module
 
 # isort: split
 # jaxllama came first, so that its XLA flags count.
@@ -67,6 +69,13 @@ def story_model() -> jaxllama.Model:
 def default_model() -> jaxllama.Model:
     """The model in the package as users load it, in a small context."""
     return jaxllama.load(n_ctx=512)
+
+
+@pytest.fixture
+def llama(default_model: jaxllama.Model, monkeypatch: pytest.MonkeyPatch) -> Llama:
+    """llama-cpp-python's class over the model that all tests share, which has compiled everything."""
+    monkeypatch.setattr(llama_module, "load", lambda path, **_: default_model)
+    return Llama(jaxllama.embedded_model(), seed=3)
 
 
 _LINUX = sys.platform.startswith("linux")

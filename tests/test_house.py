@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "evaluate": {"names", "formats", "quant", "layers", "models", "decode", "api"},
     "__init__": {"environment", "formats", "grammar", "text", "quant", "models", "decode", "hub", "pieces", "score", "kept", "api", "loading", "evaluate"},
     "__main__": {"cli"},
-    "llama": {"formats", "text", "grammar", "decode", "prompt", "pieces", "kept", "request", "api", "answers", "loading"},
+    "llama": {"environment", "formats", "text", "grammar", "decode", "prompt", "pieces", "kept", "request", "chat", "api", "answers", "loading"},
     "cli": {"__init__", "environment", "formats", "grammar", "text", "quant", "models", "decode", "hub", "chat", "evaluate"},
 }
 # Imports that close a circle, and why they stay; imports for the type checker count like others: what a file names, it knows.

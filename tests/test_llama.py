@@ -14,22 +14,12 @@ import pytest
 
 import jaxllama
 import jaxllama.llama as llama_cpp
-from jaxllama.llama import Llama, LlamaGrammar, LlamaRAMCache, LogitsProcessorList, MinTokensLogitsProcessor, StoppingCriteriaList, model, options
-from jaxllama.llama.formats import CHAT_FORMATS, STOPS
-from jaxllama.text.chat.builtin import BUILTIN
-from jaxllama.text.chat.template import ChatTemplate
+from jaxllama.environment import thread_count
+from jaxllama.llama import Llama, LlamaGrammar, LlamaRAMCache, LogitsProcessorList, MinTokensLogitsProcessor, StoppingCriteriaList, options
+from jaxllama.llama import llama as module
 
 sys.path.insert(0, str(Path(__file__).parent / "reference"))
 from llama_calls import COLD, PROMPT, answers  # type: ignore[import-not-found]
-
-USER = [{"role": "user", "content": PROMPT}]
-
-
-@pytest.fixture
-def llama(default_model, monkeypatch) -> Llama:
-    """One over the model that all tests share, which has compiled everything."""
-    monkeypatch.setattr(model, "load", lambda path, **_: default_model)
-    return Llama(jaxllama.embedded_model(), seed=3)
 
 
 def ids(llama: Llama) -> list[int]:
@@ -65,6 +55,26 @@ def test_completions(llama):
         llama(PROMPT, logprobs=33)
     with pytest.raises(TypeError, match="no option 'temprature'; did you mean 'temperature'"):
         llama(PROMPT, temprature=1)
+
+
+def test_an_empty_prompt(llama):
+    """Its BOS counts as the first token of the completion, and no space comes after it."""
+    free = llama.model.generate("", n_predict=5, temperature=0)
+    found = llama("", max_tokens=6, **COLD)
+    assert (found["choices"][0]["text"], found["usage"]) == (free.text.lstrip(), {"prompt_tokens": 1, "completion_tokens": 6, "total_tokens": 7})
+    chunks = [chunk["choices"][0]["text"] for chunk in llama("", max_tokens=6, stream=True, **COLD)]
+    assert chunks[0] == ""
+    assert "".join(chunks) == free.text
+    assert llama("", max_tokens=1, **COLD)["usage"]["completion_tokens"] == 2
+
+
+def test_biases_of_tokens_that_are_not_there(llama):
+    count = llama.n_vocab()
+    with pytest.warns(UserWarning, match=f"logit_bias: tokens are from 0 to {count - 1}, so -1, {count} has no effect"):
+        assert options.known_tokens({-1: 1.0, 5: 2.0, "7": 3.0, str(count): 4.0, " the": 5.0}, count) == {5: 2.0, "7": 3.0, " the": 5.0}
+    assert options.known_tokens([(5, 2.0)], count) == [(5, 2.0)]
+    with pytest.warns(UserWarning, match="has no effect"):
+        assert llama(PROMPT, max_tokens=2, logit_bias={count: 5.0}, **COLD)["choices"] == llama(PROMPT, max_tokens=2, **COLD)["choices"]
 
 
 def test_seeds_follow_each_other(llama):
@@ -120,42 +130,6 @@ def test_a_grammar_holds(llama, tmp_path):
     assert tokens[-1] in llama.vocabulary.end
 
 
-def test_chats(llama):
-    found = llama.create_chat_completion(USER, max_tokens=8, logprobs=True, top_logprobs=2, **COLD)
-    (choice,) = found["choices"]
-    assert choice["message"]["content"] == llama.model.chat(USER, max_tokens=8, temperature=0)["choices"][0]["message"]["content"]
-    assert len(choice["logprobs"]["content"]) == 8
-    chunks = list(llama.create_chat_completion(USER, max_tokens=8, stream=True, stream_options={"include_usage": True}, **COLD))
-    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant"}
-    assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1]) == choice["message"]["content"]
-    assert chunks[-1]["usage"] == found["usage"]
-    yes = llama.create_chat_completion(USER, response_format={"type": "json_object", "schema": {"enum": [1, 2]}}, max_tokens=10)
-    assert yes["choices"][0]["message"]["content"].strip() in ("1", "2")
-    asked = {}
-    llama.chat_handler = lambda **given: asked.update(given)
-    llama.create_chat_completion(USER, top_k=7)
-    assert (asked["llama"], asked["messages"], asked["top_k"]) == (llama, USER, 7)
-    with pytest.raises(ImportError, match="needs the openai package"):
-        llama.create_chat_completion_openai_v1(USER)
-
-
-def test_older_names_of_tools(llama, monkeypatch):
-    function = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}}
-    asked = []
-    call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
-    answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "usage": {}, "timings": {}}
-    choice = {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "tool_calls", "logprobs": None}
-    monkeypatch.setattr(jaxllama.Model, "chat", lambda self, messages, **options: asked.append(options) or {**answer, "choices": [choice]})
-    found = llama.create_chat_completion(USER, functions=[function], function_call={"name": "f"})
-    assert asked[-1]["tools"] == [{"type": "function", "function": function}]
-    assert asked[-1]["tool_choice"] == {"type": "function", "function": {"name": "f"}}
-    assert found["choices"][0]["message"]["function_call"] == call["function"]
-    assert "timings" not in found
-    found = llama.create_chat_completion(USER, tools=asked[-1]["tools"], function_call="auto")
-    assert asked[-1]["tool_choice"] == "auto"
-    assert "function_call" not in found["choices"][0]["message"]
-
-
 def test_reading_and_choosing_step_by_step(llama):
     greedy = llama.model.generate(PROMPT, n_predict=4, temperature=0).tokens
     made = []
@@ -174,11 +148,16 @@ def test_reading_and_choosing_step_by_step(llama):
     assert llama.n_tokens == len(ids(llama)) + 2
     tokens = llama.generate(ids(llama), temp=0)
     assert next(tokens) == greedy[0]
-    tokens.send(greedy[1:3])  # they are read after the newest one
-    assert next(llama.generate(greedy[:1], temp=0, reset=False)) is not None
-    tokens = llama.generate(ids(llama), temp=0)
-    next(tokens)
-    assert tokens.send(greedy[1:3]) == greedy[3]
+    assert tokens.send([5, 6]) == greedy[1]  # a guess, which changes nothing
+    assert next(tokens) == greedy[2]
+    assert next(llama.generate(greedy[2:3], temp=0, reset=False)) == greedy[3]
+    llama.n_tokens = len(ids(llama))
+    assert next(llama.generate([], temp=0, reset=False)) == greedy[0]
+    with pytest.raises(ValueError, match="generate: expected at least one token, found none"):
+        next(llama.generate([]))
+    llama.reset()
+    with pytest.raises(ValueError, match="found none; none was read before"):
+        next(llama.generate([], reset=False))
     tokens.close()
     llama.reset()
     with pytest.raises(ValueError, match="sample: no tokens were read"):
@@ -215,6 +194,8 @@ def test_scores(llama):
     np.testing.assert_allclose(np.exp(logs).sum(-1), 1, rtol=1e-5)
     assert llama.logits_to_logprobs([-np.inf, 0.0]).tolist() == [-np.inf, 0.0]
     assert llama.longest_token_prefix([1, 2, 3], [1, 2, 4]) == 2
+    assert llama._scores.shape == (llama.n_tokens, llama.n_vocab())
+    assert llama._input_ids.tolist() == ids(llama)
 
 
 def test_states_and_caches(llama, default_model, tmp_path):
@@ -285,6 +266,7 @@ def test_tokens_and_facts(llama):
     assert all(isinstance(value, str) for value in llama.metadata.values())
     assert llama.tokenizer().decode(llama.tokenizer().encode("a dog")) == "a dog"
     assert llama.chat_format == "chat_template.default"
+    assert llama.tokenize(b"a\xff", add_bos=False) == llama.tokenize("a\ufffd".encode(), add_bos=False)  # a vocabulary of characters
     with pytest.raises(TypeError, match=r"tokenize: expected bytes, found 'x'; encode it first: text.encode\(\)"):
         llama.tokenize("x")
 
@@ -329,7 +311,7 @@ def test_the_vocabulary_alone():
 @pytest.fixture
 def loads(monkeypatch, default_model):
     found = []
-    monkeypatch.setattr(model, "load", lambda path, **options: found.append(options) or default_model)
+    monkeypatch.setattr(module, "load", lambda path, **options: found.append(options) or default_model)
     monkeypatch.setattr(options, "_told", set())
     return found
 
@@ -363,18 +345,33 @@ def test_what_is_not_there_yet_is_an_error(loads, argument, message):
     assert loads == []
 
 
+def test_arguments_are_attributes(loads):
+    """Those that llama-cpp-python has; the numbers of rows and of tokens at a time are its own too."""
+    given = {"kv_overrides": {"general.name": "x"}, "n_batch": 600, "spm_infill": True, "rope_freq_base": 2e4, "pooling_type": 1, "last_n_tokens_size": 9}
+    with pytest.warns(UserWarning, match="it has no effect"):
+        found = Llama(jaxllama.embedded_model(), n_threads=3, n_gpu_layers=-1, tensor_split=[0.5], numa=True, n_ubatch=64, **given)
+    assert (found.n_threads, found.n_threads_batch) == (3, thread_count())
+    assert (found.numa, found.tensor_split, found.kv_overrides, found.spm_infill) == (1, [0.5], given["kv_overrides"], True)
+    assert (found.lora_base, found.lora_scale, found.lora_path, found.draft_model, found.cache) == (None, 1.0, None, None, None)
+    assert (found.n_batch, found.scores.shape[0], found.last_n_tokens_size) == (512, 600, 9)
+    context, models = found.context_params, found.model_params
+    assert (context.n_ctx, context.n_batch, context.n_ubatch, context.n_threads) == (512, 512, 64, 3)
+    assert (context.rope_freq_base, context.pooling_type, context.type_k, context.embeddings) == (2e4, 1, llama_cpp.GGML_TYPE_F16, False)
+    assert (models.n_gpu_layers, models.tensor_split, models.vocab_only) == (-1, [0.5], False)
+
+
 def test_arguments_reach_the_model(loads):
     changed = {"rope_freq_base": 20000.0, "rope_freq_scale": 0.5, "rope_scaling_type": 2, "yarn_orig_ctx": 64, "yarn_ext_factor": 0.5, "yarn_beta_fast": 16.0}
     own = {"general.name": "x", "a": True, "b": 2, "c": 1.5}
     Llama(str(jaxllama.embedded_model()), n_ctx=64, n_batch=32, use_mmap=False, type_k=llama_cpp.GGML_TYPE_F32, kv_overrides=own, **changed)
     (given,) = loads
     fields = {field.key: field.value for field in given.pop("overrides")}
-    assert given == {"n_ctx": 64, "n_batch": 32, "cache_type": "f32", "load_mode": "none", "chat_template": None}
+    assert given == {"n_ctx": 64, "n_batch": 32, "cache_type": "f32", "load_mode": "none"}
     rope = {"rope.freq_base": 20000.0, "rope.scaling.type": "yarn", "rope.scaling.factor": 2.0, "rope.scaling.original_context_length": 64}
     rope |= {"rope.scaling.yarn_ext_factor": 0.5, "rope.scaling.yarn_beta_fast": 16.0}
     assert fields == {**{f"llama.{key}": value for key, value in rope.items()}, **own}
     Llama(jaxllama.embedded_model(), chat_format="zephyr", last_n_tokens_size=9, yarn_attn_factor=2.0)
-    assert (loads[1]["chat_template"], loads[1]["cache_type"]) == ("zephyr", None)
+    assert loads[1]["cache_type"] is None
     assert [field.key for field in loads[1]["overrides"]] == ["llama.rope.scaling.attn_factor"]
     with pytest.raises(ValueError, match=r"Model path does not exist: nowhere\.gguf"):
         Llama("nowhere.gguf")
@@ -382,18 +379,6 @@ def test_arguments_reach_the_model(loads):
         Llama(jaxllama.embedded_model(), type_k=0, type_v=1)
     with pytest.raises(ValueError, match=r"kv_overrides: expected .* for a, found None"):
         Llama(jaxllama.embedded_model(), kv_overrides={"a": None})
-
-
-@pytest.mark.parametrize("name", [name for name, template in CHAT_FORMATS.items() if template])
-def test_every_chat_format_writes_all_messages(name):
-    template = ChatTemplate(CHAT_FORMATS[name], bos="<s>", eos="</s>")
-    messages = [{"role": role, "content": f"{role} says"} for role in ("system", "user", "assistant", "user")]
-    text = template.render(messages)
-    for role in ("system", "user", "assistant"):
-        assert f"{role} says" in text
-    assert not text.endswith("user says") or name == "llama-2"
-    assert CHAT_FORMATS[name] in BUILTIN or "{{" in CHAT_FORMATS[name]
-    assert set(STOPS) <= set(CHAT_FORMATS)
 
 
 def test_files_of_a_repository(monkeypatch, loads):

@@ -15,7 +15,7 @@ from jaxllama.decode.chain import REPORTED
 if TYPE_CHECKING:
     from jaxllama.pieces import Piece
 
-    from .reading import Reading
+    from .saving import Saving
 
 MOST_LIKELY = REPORTED
 
@@ -29,6 +29,7 @@ class Asked:
         limit: tokens; at most as many as the context has room for.
         logprobs: how many likely tokens to name; None for no log-probabilities.
         after: text that follows, where the model has no tokens for infilling.
+        empty: the prompt is an empty text. Its BOS token counts as the first of the completion, as in llama-cpp-python, so there is no space after it.
         options: for `Model.stream`.
     """
 
@@ -39,6 +40,7 @@ class Asked:
     logprobs: int | None = None
     echo: bool = False
     after: str = ""
+    empty: bool = False
     usage: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -46,7 +48,7 @@ class Asked:
 class _Report:
     """The log-probabilities of tokens, and where their texts begin."""
 
-    def __init__(self, llama: Reading, offset: int):
+    def __init__(self, llama: Saving, offset: int):
         self._llama, self.offset = llama, offset
         self._decode = codecs.getincrementaldecoder("utf-8")("ignore").decode  # a character counts with the token that ends it
         self.tokens: list[str] = []
@@ -84,14 +86,15 @@ def _choice(text: str, report: dict[str, Any] | None = None, reason: str | None 
 
 
 def _usage(asked: Asked, made: int) -> dict[str, int]:
+    made += asked.empty
     return {"prompt_tokens": len(asked.ids), "completion_tokens": made, "total_tokens": len(asked.ids) + made}
 
 
-def _prompt_text(llama: Reading, asked: Asked) -> str:
+def _prompt_text(llama: Saving, asked: Asked) -> str:
     return asked.prompt if isinstance(asked.prompt, str) else llama.detokenize(asked.ids).decode("utf-8", "ignore")
 
 
-def _pieces(llama: Reading, asked: Asked, seed: int) -> Iterator[Piece]:
+def _pieces(llama: Saving, asked: Asked, seed: int) -> Iterator[Piece]:
     """The text's pieces; the cache is asked before and gets the state after."""
     if llama.cache is not None:
         llama.recall(asked.ids)
@@ -103,7 +106,7 @@ def _pieces(llama: Reading, asked: Asked, seed: int) -> Iterator[Piece]:
         llama.cache[[*asked.ids, *made]] = llama.save_state()
 
 
-def complete(llama: Reading, asked: Asked, seed: int) -> dict[str, Any]:
+def complete(llama: Saving, asked: Asked, seed: int) -> dict[str, Any]:
     """The whole completion."""
     report = _Report(llama, 0 if asked.echo else len(_prompt_text(llama, asked)))
     if asked.echo and asked.logprobs is not None:
@@ -119,14 +122,17 @@ def complete(llama: Reading, asked: Asked, seed: int) -> dict[str, Any]:
             report.add(piece.token, piece.logprob, piece.likely)
         if piece.reason is not None:
             reason = FINISH[piece.reason]
+    text = text.removeprefix(" ") if asked.empty else text
     text = (_prompt_text(llama, asked) if asked.echo else "") + text + asked.after
     return _head(asked) | {"choices": [_choice(text, report.shape() if asked.logprobs is not None else None, reason)], "usage": _usage(asked, made)}
 
 
-def stream(llama: Reading, asked: Asked, seed: int) -> Iterator[dict[str, Any]]:
+def stream(llama: Saving, asked: Asked, seed: int) -> Iterator[dict[str, Any]]:
     """The completion in chunks; the last has no text and the reason."""
     head, made, offset, held = _head(asked), 0, len(_prompt_text(llama, asked)), _Report(llama, 0)
     held.offset = offset
+    if asked.empty:
+        yield head | {"choices": [_choice("")]}
     for piece in _pieces(llama, asked, seed):
         if piece.token is not None:
             made += 1

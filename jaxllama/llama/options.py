@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
+from types import SimpleNamespace
 from typing import Any
 
 from jaxllama.formats.gguf import Field, GGUFFile, ValueType
 
-from .constants import GGML_TYPE_BF16, GGML_TYPE_F16, GGML_TYPE_F32, LLAMA_ATTENTION_TYPE_NON_CAUSAL
+from .llama_cpp import GGML_TYPE_BF16, GGML_TYPE_F16, GGML_TYPE_F32, LLAMA_ATTENTION_TYPE_NON_CAUSAL
 
 _DEVICES, _THREADS, _OTHER = (
     "JAX chooses devices (JAX_PLATFORMS)",
@@ -100,6 +101,37 @@ def _field(key: str, value: Any) -> Field:
         if isinstance(value, kind):
             return Field(key, stored, value)
     raise ValueError(f"kv_overrides: expected true or false, a number or a text for {key}, found {value!r}")
+
+
+def known_tokens(biases: Any, count: int) -> Any:
+    """A `logit_bias` of the tokens that there are; others are left out with a warning."""
+    if not isinstance(biases, Mapping):
+        return biases
+    unknown = [key for key in biases if not isinstance(key, bool) and str(key).lstrip("-").isdigit() and not 0 <= int(key) < count]
+    if unknown:
+        warnings.warn(f"logit_bias: tokens are from 0 to {count - 1}, so {', '.join(map(str, unknown))} has no effect", stacklevel=4)
+    return {key: value for key, value in biases.items() if key not in unknown}
+
+
+def parameters(given: Mapping[str, Any], n_ctx: int, n_batch: int, threads: tuple[int, int]) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """What the constructor was given, under the names of llama.cpp's structures for models and for contexts."""
+    model = {name: given[name] for name in ("n_gpu_layers", "split_mode", "main_gpu", "tensor_split", "vocab_only")}
+    names = ("pooling_type", "attention_type", "rope_freq_base", "rope_freq_scale", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow")
+    context = {name: given[name] for name in (*names, "yarn_orig_ctx", "offload_kqv", "op_offload", "swa_full", "no_perf")}
+    context |= {name: GGML_TYPE_F16 if given[name] is None else given[name] for name in ("type_k", "type_v")}
+    context |= {"n_ctx": n_ctx, "n_batch": n_batch, "n_ubatch": min(n_batch, given["n_ubatch"]), "embeddings": given["embedding"]}
+    context |= {
+        "n_threads": threads[0],
+        "n_threads_batch": threads[1],
+        "rope_scaling_type": -1 if given["rope_scaling_type"] is None else given["rope_scaling_type"],
+    }
+    return SimpleNamespace(**model), SimpleNamespace(**context)
+
+
+SAMPLING = (
+    *("temperature", "top_p", "min_p", "typical_p", "top_k", "frequency_penalty", "presence_penalty", "repeat_penalty", "tfs_z"),
+    *("mirostat_mode", "mirostat_tau", "mirostat_eta", "grammar", "logit_bias"),
+)
 
 
 def sampling(given: Mapping[str, Any]) -> dict[str, Any]:

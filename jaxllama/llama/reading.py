@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import random
-import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxllama.api import Model
-from jaxllama.decode import Session, load_state, rollback, save_state
+from jaxllama.decode import Session
 from jaxllama.grammar import Grammar
 from jaxllama.kept import Kept
 from jaxllama.pieces import Piece
 
-from .cache import BaseLlamaCache, longest_token_prefix
-from .constants import LLAMA_DEFAULT_SEED
+from .llama_cpp import LLAMA_DEFAULT_SEED
 from .options import sampling
 from .processors import host_function
-from .state import LlamaState
 from .words import Words
 
 
@@ -32,11 +27,10 @@ class Reading(Words):
     The tokens are a list, and `kept` holds a session whose KV cache begins with them and may go on with others: what was read in vain costs nothing.
     """
 
-    def __init__(self, model: Model | None, *, seed: int, logits_all: bool, n_batch: int, last_n_tokens_size: int):
+    def __init__(self, model: Model | None, *, seed: int, logits_all: bool, n_ctx: int, n_batch: int, last_n_tokens_size: int):
         self._model, self._seed, self._logits_all = model, seed or LLAMA_DEFAULT_SEED, logits_all
-        self.n_batch, self.last_n_tokens_size = n_batch, last_n_tokens_size
+        self.n_batch, self._rows, self.last_n_tokens_size = min(n_batch, n_ctx), n_batch, last_n_tokens_size
         self.kept = Kept()
-        self.cache: BaseLlamaCache | None = None
         self._tokens: list[int] = []
         self._scored: tuple[list[int], np.ndarray] | None = None
 
@@ -66,6 +60,16 @@ class Reading(Words):
         return np.pad(np.asarray(self._tokens, np.intc), (0, self.model.n_ctx - len(self._tokens)))
 
     @property
+    def _input_ids(self) -> np.ndarray:
+        """The tokens that were read, alone."""
+        return self.input_ids[: self.n_tokens]
+
+    @property
+    def _scores(self) -> np.ndarray:
+        """The logits after them, alone."""
+        return self.scores[: self.n_tokens]
+
+    @property
     def eval_tokens(self) -> deque[int]:
         """The tokens that were read."""
         return deque(self._tokens, maxlen=self.model.n_ctx)
@@ -77,9 +81,12 @@ class Reading(Words):
 
     @property
     def scores(self) -> np.ndarray:
-        """f32[n_ctx, V] (without `logits_all` f32[n_batch, V]): the logits after each token that was read. They are computed when they are asked for."""
+        """f32[n_ctx, V]: the logits after each token that was read. They are computed when they are asked for.
+
+        Without `logits_all` there are as many rows as the constructor's `n_batch` says.
+        """
         if self._scored is None or self._scored[0] != self._tokens:
-            rows = np.zeros((self.model.n_ctx if self._logits_all else self.n_batch, self.model.config.n_vocab), np.float32)
+            rows = np.zeros((self.model.n_ctx if self._logits_all else self._rows, self.model.config.n_vocab), np.float32)
             if self._tokens:
                 found = self.model.logits(self._tokens)[: len(rows)]
                 rows[: len(found)] = found
@@ -156,36 +163,38 @@ class Reading(Words):
         stopping_criteria: Any = None,
         grammar: Grammar | str | None = None,
     ) -> Generator[int, Sequence[int] | None, None]:
-        """Tokens after tokens, without end, until the context is full or the grammar ends. Tokens that are sent to the generator are read after the newest.
+        """Tokens after tokens, without end, until the context is full or the grammar ends.
+
+        What is sent to the generator are guesses of what follows, as in llama-cpp-python, and changes nothing.
 
         Args:
             reset: begin anew (what the tokens have in common with those read before is not read again); otherwise they come after those.
+
+        Raises:
+            ValueError: there is no token to begin with.
         """
         names = ("top_k", "top_p", "min_p", "typical_p", "temp", "repeat_penalty", "frequency_penalty", "presence_penalty", "tfs_z", "penalize_nl", "grammar")
         given = locals()
         options = sampling({name: given[name] for name in (*names, "mirostat_mode", "mirostat_tau", "mirostat_eta")})
         options |= {"seed": self._seed, "logits_processor": host_function(logits_processor, stopping_criteria), "n_predict": -1}
-        ids, made = [*([] if reset else self._tokens), *tokens], 0
+        before = [*([] if reset else self._tokens), *tokens]
+        made: list[int] = []
+        if not before:
+            raise ValueError("generate: expected at least one token, found none" + ("" if reset else "; none was read before"))
         while True:
-            begun = b"".join(self.model.tokenizer.piece(t, special=True) for t in ids[len(ids) - made :]) if grammar else b""
-            sent, reason = None, None
-            for piece in self.pieces(ids, begun=begun, **options):
+            begun = b"".join(self.model.tokenizer.piece(t, special=True) for t in made) if grammar else b""
+            reason = None
+            for piece in self.pieces([*before, *made], begun=begun, **options):
                 reason = piece.reason
-                if piece.token is None:
-                    continue
-                sent = yield piece.token
-                ids, made = [*ids, piece.token], made + 1
-                if sent is not None:
-                    break
-            if sent is None:
-                if reason != "end":
-                    return
-                end = self._newest()
-                sent = yield end
-                ids, made = [*ids, end], made + 1
-                if grammar is not None:
-                    return
-            ids += [] if sent is None else list(sent)
+                if piece.token is not None:
+                    made.append(piece.token)
+                    yield piece.token
+            if reason != "end":
+                return
+            made.append(self._newest())
+            yield made[-1]
+            if grammar is not None:
+                return
 
     def _newest(self) -> int:
         session = self.kept.session
@@ -227,63 +236,3 @@ class Reading(Words):
         tokens.close()
         self._tokens = before
         return token
-
-    # States
-
-    def save_state(self) -> LlamaState:
-        """What was read, and the seed, as a value."""
-        raw, session = b"", self.kept.session
-        if self._tokens:
-            if session is None or session.tokens[0][: len(self._tokens)] != self._tokens or int(session.state.positions[0]) < len(self._tokens):
-                session = self.kept.session = self.model.prefill([self._tokens], kept=self._usable())
-            file = io.BytesIO()
-            save_state(file, rollback(session.state, int(session.state.positions[0]) - len(self._tokens)))
-            raw = file.getvalue()
-        scores = self.scores[: self.n_tokens].copy() if self._logits_all else np.zeros((0, self.model.config.n_vocab), np.float32)
-        return LlamaState(self.input_ids, scores, self.n_tokens, raw, len(raw), self._seed)
-
-    def load_state(self, state: LlamaState) -> None:
-        """Go on from a saved state, of this model with the same `n_ctx`, in this process or another.
-
-        Raises:
-            SessionError: the state is another model's.
-        """
-        tokens = state.input_ids[: state.n_tokens].tolist()
-        self.kept.session = None
-        if tokens:
-            found = load_state(io.BytesIO(state.llama_state), self.model.config)
-            if found.n_ctx != self.model.n_ctx:
-                raise ValueError(f"load_state: the state is of a context of {found.n_ctx} tokens, this one has {self.model.n_ctx}")
-            logits = jnp.zeros((1, self.model.config.n_vocab))
-            # Logits are not saved, so the last token counts as not read.
-            found = rollback(found, 1)
-            self.kept.session = Session(found, logits, tokens=[tokens], owner=weakref.ref(self.model.programs))
-        self._tokens, self._seed = tokens, state.seed
-
-    def recall(self, ids: Sequence[int]) -> None:
-        """Take the state from the cache that has most in common with a prompt, where that is more than what was read."""
-        assert self.cache is not None
-        try:
-            found = self.cache[ids]
-        except KeyError:
-            return
-        if longest_token_prefix(found.input_ids[: found.n_tokens].tolist(), ids) > longest_token_prefix(self._tokens, ids):
-            self.load_state(found)
-
-    def set_cache(self, cache: BaseLlamaCache | None) -> None:
-        """Look for states in a cache before every completion, and put one there after it."""
-        self.cache = cache
-
-    @staticmethod
-    def longest_token_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-        """How many tokens two sequences begin with alike."""
-        return longest_token_prefix(a, b)
-
-    @staticmethod
-    def logits_to_logprobs(logits: np.ndarray | list[float], axis: int = -1) -> np.ndarray:
-        """The natural logs of the probabilities, f32."""
-        values = np.asarray(logits, np.float32)
-        most = values.max(axis, keepdims=True)
-        shifted = values - np.where(np.isfinite(most), most, 0)
-        with np.errstate(divide="ignore"):
-            return shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxllama.text import Tokenizer
+from jaxllama.text.chat.marks import unmark
 
-from .tokenizer import BaseLlamaTokenizer, LlamaTokenizer
+from .llama_tokenizer import BaseLlamaTokenizer, LlamaTokenizer
 
 
 class Words:
@@ -33,6 +34,16 @@ class Words:
     def detokenize(self, tokens: Sequence[int], prev_tokens: Sequence[int] | None = None, special: bool = False) -> bytes:
         """The text of ids."""
         return self.tokenizer_.detokenize(tokens, prev_tokens=prev_tokens, special=special)
+
+    def encode_prompt(self, marked: str) -> list[int]:
+        """Ids of a prompt in which what messages brought along is marked (`jaxllama.text.chat.marks`)."""
+        if isinstance(self.tokenizer_, LlamaTokenizer):
+            return self.vocabulary.encode_prompt(marked)
+        return self.tokenize(unmark(marked).encode(), special=True)
+
+    def n_vocab(self) -> int:
+        """Tokens in the vocabulary."""
+        return len(self.vocabulary)
 
     def token_bos(self) -> int:
         """The token that begins a text; -1 for none."""

@@ -1,6 +1,6 @@
 """llama.cpp's numbers for what the constructor's arguments choose from."""
 
-from jaxllama.formats.gguf import TENSOR_TYPE_NAMES
+from jaxllama.formats.gguf import TENSOR_TYPE_NAMES as _TYPES
 
 LLAMA_DEFAULT_SEED = 0xFFFFFFFF
 
@@ -17,6 +17,6 @@ LLAMA_ATTENTION_TYPE_UNSPECIFIED, LLAMA_ATTENTION_TYPE_CAUSAL, LLAMA_ATTENTION_T
 GGML_NUMA_STRATEGY_DISABLED, GGML_NUMA_STRATEGY_DISTRIBUTE, GGML_NUMA_STRATEGY_ISOLATE = 0, 1, 2
 GGML_NUMA_STRATEGY_NUMACTL, GGML_NUMA_STRATEGY_MIRROR = 3, 4
 
-GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16 = (TENSOR_TYPE_NAMES[name].id for name in ("F32", "F16", "BF16"))
-GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0 = (TENSOR_TYPE_NAMES[name].id for name in ("Q4_0", "Q4_1", "Q5_0"))
-GGML_TYPE_Q5_1, GGML_TYPE_Q8_0, GGML_TYPE_IQ4_NL = (TENSOR_TYPE_NAMES[name].id for name in ("Q5_1", "Q8_0", "IQ4_NL"))
+GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16 = (_TYPES[name].id for name in ("F32", "F16", "BF16"))
+GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0 = (_TYPES[name].id for name in ("Q4_0", "Q4_1", "Q5_0"))
+GGML_TYPE_Q5_1, GGML_TYPE_Q8_0, GGML_TYPE_IQ4_NL = (_TYPES[name].id for name in ("Q5_1", "Q8_0", "IQ4_NL"))

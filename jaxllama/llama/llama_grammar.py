@@ -6,6 +6,14 @@ import json
 from pathlib import Path
 
 from jaxllama.grammar import Grammar
+from jaxllama.grammar import json_schema_to_gbnf as _gbnf_of
+
+JSON_GBNF = _gbnf_of({"type": "object"})
+
+
+def json_schema_to_gbnf(schema: str) -> str:
+    """GBNF of a JSON schema, given as text."""
+    return _gbnf_of(json.loads(schema))
 
 
 class LlamaGrammar:
