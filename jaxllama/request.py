@@ -271,13 +271,13 @@ def answer_grammar(
     if grammar is not None and tools is not None:
         raise ValueError("tools cannot be used together with grammar, json_schema, regex, choice or response_format; set tool_choice to none")
     if tools is not None:
-        return _answer(_read(tokenizer, tools.text), tools.trigger, thought if thought[1] else None, opened)
-    return None if grammar is None else _answer(grammar, None, thought if thought[1] else None, opened)
+        return _answer(_read(tokenizer, tools.text), tools.triggers, thought if thought[1] else None, opened)
+    return None if grammar is None else _answer(grammar, (), thought if thought[1] else None, opened)
 
 
 @lru_cache(64)
-def _answer(grammar: Grammar, trigger: str | None, thought: tuple[str, str] | None, opened: bool) -> Grammar:
-    found = from_triggers(grammar, [trigger]) if trigger else grammar
+def _answer(grammar: Grammar, triggers: tuple[str, ...], thought: tuple[str, str] | None, opened: bool) -> Grammar:
+    found = from_triggers(grammar, triggers) if triggers else grammar
     return after_thought(found, *thought, opened=opened) if thought else found
 
 

@@ -84,7 +84,7 @@ def test_tools_reach_the_prompt_and_imply_a_grammar(model):
     assert "get_weather" in prompt.text
     grammar = prompt.grammar()
     assert grammar is not None
-    assert grammar.trigger is None
+    assert grammar.triggers == ()
     assert "get-weather-call" in grammar.text
     assert model.chats.prompt(USER, tools=[tool_of("get_weather", "city")], tool_choice="none").grammar() is None
 
@@ -130,7 +130,7 @@ def test_a_call_is_possible_and_not_necessary(model):
     """With tool_choice auto the answer is free; once a call has begun, it is a valid one."""
     free = model.chat(USER, max_tokens=12, seed=1)["choices"][0]["message"]["content"]
     offered = model.chats.prompt(USER, tools=[weather()])
-    assert offered.grammar().trigger
+    assert offered.grammar().triggers
     assert model.chat(USER, tools=[weather()], max_tokens=12, seed=1)["choices"][0]["message"]["content"]
     assert free
     started = model.chat(
@@ -139,7 +139,7 @@ def test_a_call_is_possible_and_not_necessary(model):
         parallel_tool_calls=False,
         max_tokens=300,
         seed=2,
-        logit_bias=dict.fromkeys(_beginnings(model, offered.grammar().trigger), 100),
+        logit_bias=dict.fromkeys(_beginnings(model, offered.grammar().triggers[0]), 100),
     )["choices"][0]
     assert started["finish_reason"] == "tool_calls"
     (call,) = started["message"]["tool_calls"]

@@ -69,6 +69,9 @@ ANSWERS = [
     ("Qwen3-Coder", "Ok <tool_call>\n<function=get_w</function>\n</tool_call>", "Ok", "", [("get_w", {})]),
     ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\na</parameter>b\n</parameter>\n<parameter=unit>x</parameter> </function>\n</tool_call>", "", "", [("get_weather", {"city": "a</parameter>b", "unit": "x"})]),
     ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\na</parameter>", "", "", [("get_weather", {"city": "a"})]),
+    ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</function>\n</tool_call> Done", "Done", "", [("get_weather", {"city": "Paris"})]),
+    ("Qwen3-Coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</function>\n</tool_call>\n<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>", "", "", [("get_weather", {"city": "Paris"}), ("add", {"a": 1})]),
+    ("GLM-4.6", "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</tool_call>", "", "", [("get_weather", {"city": "Paris"})]),
     ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"name": "add", "function": {"name": "other", "arguments": {"a": 1}}}</tool_call>', "", "", [("add", {"a": 1})]),
     ("Qwen-Qwen2.5-7B-Instruct", '<tool_call>{"function": {"name": "add"}, "name": "other", "arguments": {"a": 2}}</tool_call>', "", "", [("add", {"a": 2})]),
     ("microsoft-Phi-3.5-mini-instruct", '{"name": "add", "arguments": {}, "tool_calls": [{"name": "other", "arguments": {"a": 1}}]}', "", "", [("add", {})]),
@@ -112,6 +115,20 @@ def test_answers(shared_data, name, answer, content, reasoning, calls):
     found = parse(answer, syntax_of(shared_data, name), TOOLS)
     assert (found.content, found.reasoning) == (content, reasoning)
     assert [(c.name, json.loads(c.arguments)) for c in found.calls] == calls
+
+
+@pytest.mark.parametrize(
+    ("cut", "arguments"),
+    [
+        ("<parameter=ci", '{"ci'),
+        ('<parameter=city>\nNew "Yo', r'{"city": "New \"Yo'),
+        ("<parameter=city>\nx\n</parameter>\n<parameter=unit>\n", '{"city": "x", "unit": "'),
+        ("<parameter=city>\nx\n</parameter>\n", '{"city": "x"}'),
+    ],
+)
+def test_a_call_that_is_cut_off_keeps_what_was_written(shared_data, cut, arguments):
+    (call,) = parse("<tool_call>\n<function=get_weather>\n" + cut, syntax_of(shared_data, "Qwen3-Coder"), TOOLS).calls
+    assert (call.name, call.arguments) == ("get_weather", arguments)
 
 
 _CALLS = "{{% for t in tools or [] %}}{{{{ t | tojson }}}}{{% endfor %}}{{% for m in messages %}}[{{{{ m.role }}}}]{{{{ m.content }}}}{{% for c in m.tool_calls or [] %}}{}{{% endfor %}}\n{{% endfor %}}"
@@ -327,7 +344,7 @@ def test_tagged_calls_that_go_on_otherwise(shared_data):
     for rest, arguments, content in [
         ("more", "{}", "more"),
         ("<parameter=unit>\nC\n</parameter>\nmore", '{"unit": "C"}', "more"),
-        ("<parameter=unit>\nC", "{", ""),
+        ("<parameter=unit>\nC", '{"unit": "C', ""),
     ]:
         answer = f"<tool_call>\n<function=get_weather>\n{rest}"
         found = parse(answer, syntax, TOOLS)

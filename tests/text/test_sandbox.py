@@ -63,7 +63,14 @@ from jaxllama.text.chat.sandbox import Template, TemplateError
         ("{% for i in messages.nothing.more %}{% endfor %}", "UndefinedError"),
         ("{{ 9 ** 9 ** 9 ** 9 }}", "may not use the operator"),
         ("{{ ''.__class__.__mro__ }}", "SecurityError"),
-        ("{{ messages.append(1) }}", "SecurityError"),
+        ("{{ messages.extend([1]) }}", "SecurityError"),
+        ("{{ messages.insert(0, 1) }}", "SecurityError"),
+        ("{{ messages.clear() }}", "SecurityError"),
+        ("{{ messages[0].pop('role') }}", "SecurityError"),
+        ("{% for i in messages %}{% set _ = messages.append(i) %}{% endfor %}", "the chat template was stopped after"),
+        ("{% set x = [] %}{% set _ = x.append(x) %}{{ x }}", "more than"),
+        ("{% set x = [] %}{% set _ = x.append(x) %}{{ x | tojson }}", "more than"),
+        ("{% set x = [] %}{% set y = [x] %}{% set _ = x.append(y) %}{{ x == y }}", "recurses without end"),
         ("{{ x.y.z }}", "'x' is undefined"),
         ("{% if %}", "a syntax error in line 1"),
         ("{{ raise_exception('no') }}", "^no$"),
@@ -105,6 +112,15 @@ def test_every_step_counts(monkeypatch, limits, source):
     monkeypatch.setattr(sandbox, "MOST_STEPS", 1000)
     monkeypatch.setattr(sandbox, "SECONDS", 60)
     made.render(x=1)  # each rendering counts anew
+
+
+def test_lists_may_gain_and_lose_elements_and_are_the_renderings_own():
+    """Kimi-K2-Instruct has a queue of ids."""
+    queue = "{% set q = namespace(ids=[]) %}{% for c in calls %}{% set _ = q.ids.append(c.id) %}{% endfor %}"
+    calls = [{"id": "a"}, {"id": "b"}]
+    made = Template(queue + "{{ q.ids.pop(0) }}{{ calls.pop().id }}{{ calls | length }}")
+    assert made.render(calls=calls) == made.render(calls=tuple(calls)) == "ab1"
+    assert calls == [{"id": "a"}, {"id": "b"}]
 
 
 def test_what_templates_expect():

@@ -104,12 +104,12 @@ def test_a_grammar_that_waits_begins_with_its_trigger(name):
     form, one, _ = FORMS[name]
     made = tool_grammar(form, TOOLS)
     assert made is not None
-    assert made.trigger
-    assert one.startswith(made.trigger)
-    assert Grammar.from_gbnf(made.text).place(made.trigger)
+    assert made.triggers
+    assert one.startswith(made.triggers[0])
+    assert all(Grammar.from_gbnf(made.text).place(trigger) for trigger in made.triggers)
     required = tool_grammar(form, TOOLS, "required")
     assert required is not None
-    assert required.trigger is None
+    assert required.triggers == ()
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,19 @@ def test_text_without_json(form, call):
         (found,) = parse(answer, AnswerSyntax(form), TOOLS).calls
         assert json.loads(found.arguments) == {"a": 1, "unit": "m"} | ({} if text is None else {"note": text})
     assert not accepts(form, re.sub(r"a:1,|<p=a>1</p>", "", call).format(""), "required")
+
+
+def test_the_first_call_may_lack_the_mark_around_it():
+    """As in llama.cpp: models leave it out, and are held to the grammar from the name of a tool on."""
+    form = replace(TAGGED, call_start="<calls>\n<call=", call_end="</call>\n</calls>")
+    whole = "<calls>\n<call=add><p=a>1</p><p=unit>m</p></call>\n</calls>"
+    short = whole.removeprefix("<calls>\n")
+    for text, fits in ((whole, True), (short, True), (short + whole, True), (whole + short, False), (short + short, False)):
+        assert accepts(form, text, "auto") == accepts(form, text, "required") == fits, text
+    made = tool_grammar(form, TOOLS)
+    assert made is not None
+    assert made.triggers == ("<calls>\n<call=", *(f"<call={t['function']['name']}>" for t in TOOLS))
+    assert all(Grammar.from_gbnf(made.text).place(trigger) for trigger in made.triggers)
 
 
 def test_functionary_says_something_first():
@@ -181,7 +194,7 @@ def test_the_grammar_of_a_choice(shared_data, name):
         made = tool_grammar(syntax, REAL_TOOLS, choice)
         assert made is not None
         assert undefined(made.text) == set()
-        assert (made.trigger is None) == (choice != "auto")
+        assert (made.triggers == ()) == (choice != "auto")
         assert ("get" in made.text and "weather" in made.text) == (choice != "add")
     assert tool_grammar(syntax, TOOLS, "none") is None
     assert tool_grammar(syntax, [], "auto") is None

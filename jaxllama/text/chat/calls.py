@@ -157,9 +157,12 @@ def _read_tagged(text: str, at: int, syntax: ToolSyntax, tools: Sequence[Mapping
             return None
         middle, end = find_mark(text, begin, [syntax.key_end], final=final)
         value = None if end is None else _value(text, end, syntax, final=final)
-        if value is None:
-            return None
         key = text[begin:middle].strip()
+        if value is None:
+            if final:  # cut off: what there is stays to be seen, in JSON that is cut off too
+                cut = as_json(key) if end is None else f"{as_json(key)}: {as_json(_behind_line(text, end, syntax))}"
+                call.arguments += f"{', ' if written else ''}{cut[:-1]}"
+            return None
         written.append(f"{as_json(key)}: {_typed(value[0], types.get(key, frozenset()))}")
         at = value[1]
 
@@ -170,20 +173,34 @@ def _close(syntax: ToolSyntax) -> str:
 
 
 def _value(text: str, at: int, syntax: ToolSyntax, *, final: bool) -> tuple[str, int] | None:
-    """A value that is written as text, and where it ends: at a mark behind which the call goes on as it must. Others are part of it."""
-    line = syntax.key_end[len(syntax.key_end.rstrip()) :]
-    at += len(line) if text.startswith(line, at) else 0
-    mark = syntax.value_end.strip()
+    """A value that is written as text, and where it ends: at a mark behind which the call goes on as it must. Others are part of it.
+
+    Where the mark is missing, it ends with the call: before the call's end and another's beginning, or, of the last call, before the first end there is.
+    """
+    at = len(text) - len(_behind_line(text, at, syntax))
+    mark, line = syntax.value_end.strip(), syntax.value_end[: len(syntax.value_end) - len(syntax.value_end.lstrip())]
     found = None
-    for match in re.finditer(re.escape(mark), text[at:]):
+    ends = r"\s*".join(map(re.escape, syntax.call_end.split()))
+    begins = r"\s*".join(map(re.escape, syntax.call_start.split()))
+    for match in re.finditer(rf"({re.escape(mark)})|{ends}\s*{begins}" if ends else f"({re.escape(mark)})", text[at:]):
         stop, end = at + match.start(), at + match.end()
-        found = text[at:stop].removesuffix(syntax.value_end.removesuffix(mark)), end
+        if not match[1]:
+            return text[at:stop].removesuffix(line), stop
+        found = text[at:stop].removesuffix(line), end
         goes_on = [past_mark(text, past_space(text, end), m) for m in (syntax.argument_start, _close(syntax)) if m]
         if any(goes_on):
             return found
         if None in goes_on:
             return found if final else None
+    if final and found is None and (last := ends and re.search(ends, text[at:])):
+        found = text[at : at + last.start()].removesuffix(line), at + last.start()
     return found if final else None
+
+
+def _behind_line(text: str, at: int, syntax: ToolSyntax) -> str:
+    """A value and what follows it, without the line break that the form puts before the value."""
+    line = syntax.key_end[len(syntax.key_end.rstrip()) :]
+    return text[at:].removeprefix(line)
 
 
 def _types(name: str, tools: Sequence[Mapping[str, Any]]) -> dict[str, frozenset[str]]:

@@ -7,7 +7,6 @@ parsing again and sending what is new; the pieces in which the text comes make n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,9 +77,8 @@ def _reasoning(text: str, syntax: AnswerSyntax, final: bool, found: Parsed) -> i
 
 
 def _starts(syntax: ToolSyntax) -> list[str]:
-    """What begins one call: its mark; or the last part of it, which is all that some models write."""
-    parts = re.split(r"\s+(?=<)", syntax.call_start.strip())
-    return [syntax.call_start.strip(), *(parts[-1:] if syntax.kind in (NAMED, TAGGED) and len(parts) > 1 else ())]
+    """What begins one call."""
+    return [syntax.call_start.strip(), *filter(None, [syntax.short_start])]
 
 
 def _openings(syntax: ToolSyntax, tools: Sequence[Mapping[str, Any]]) -> list[str]:

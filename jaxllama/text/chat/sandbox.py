@@ -1,7 +1,7 @@
 """Templates of strangers: Jinja in its immutable sandbox, with the functions that chat templates expect, bounded in time and output.
 
-Jinja's sandbox keeps a template from attributes and changes, but not from loops without end, recursion or strings that double. So every step of a loop, every
-call and everything that makes longer text is counted here.
+Jinja's sandbox keeps a template from attributes and from changes of what it was given, but not from loops without end, recursion or strings that double.
+So every step of a loop, every call and everything that makes longer text is counted here.
 """
 
 from __future__ import annotations
@@ -123,6 +123,10 @@ class _Bounded(ImmutableSandboxedEnvironment):
         _replace_concatenations(tree)
         return tree
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Lists may gain and lose single elements, as Kimi-K2's queue of ids does: each takes a step, and the lists are the rendering's own."""
+        return (type(obj) is list and attr in ("append", "pop")) or super().is_safe_attribute(obj, attr, value)
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         self.step()
         if operator == "*":
@@ -231,6 +235,13 @@ def _environment(now: Callable[[], datetime]) -> _Bounded:
     return env
 
 
+def _own(value: Any) -> Any:
+    """The value, with lists that a template may change."""
+    if isinstance(value, Mapping):
+        return {key: _own(item) for key, item in value.items()}
+    return [_own(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 class Template:
     """A Jinja template, compiled when it is first used. Threads may share it; one renders at a time.
 
@@ -260,7 +271,7 @@ class Template:
                     self._env = _environment(self._now)
                     self._compiled = self._env.from_string(self.source)
                 self._env.begin()
-                for piece in self._compiled.generate(**variables):
+                for piece in self._compiled.generate(**_own(variables)):
                     size += len(piece)
                     self._env.step()
                     self._env.sized(size)

@@ -72,6 +72,12 @@ class ToolSyntax:
         """What begins calls."""
         return (self.section_start.strip() or self.call_start.strip()) if not self.bare else ""
 
+    @property
+    def short_start(self) -> str:
+        """The last part of what begins a call, which is all that some models write; empty where there is only one part."""
+        parts = re.split(r"\s+(?=<)", self.call_start.strip())
+        return parts[-1] if self.kind in (NAMED, TAGGED) and len(parts) > 1 else ""
+
 
 GENERIC = ToolSyntax(JSON, wrapper="tool_calls", bare=True)
 _LLAMA3 = ToolSyntax(JSON, keys=("name", "parameters", "id"), order=("name", "parameters"), bare=True)

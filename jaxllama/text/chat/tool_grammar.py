@@ -12,7 +12,7 @@ from jaxllama.grammar.json_schema import Converter
 from jaxllama.grammar.schema_members import Members
 
 from .history import ID_LENGTH
-from .syntax import FUNCTIONARY, GEMMA, HARMONY, JSON, NAMED, ToolSyntax
+from .syntax import FUNCTIONARY, GEMMA, HARMONY, JSON, NAMED, TAGGED, ToolSyntax
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class ToolGrammar:
 
     Attributes:
         text: GBNF.
-        trigger: the grammar holds from this text on; None: from the beginning.
+        triggers: the grammar holds from the first of these texts on; empty: from the beginning.
     """
 
     text: str
-    trigger: str | None
+    triggers: tuple[str, ...]
 
 
 def tool_grammar(
@@ -51,26 +51,26 @@ def tool_grammar(
     call = rules.add("call", " | ".join(calls))
     ws = rules.add("space", SPACE)
     if syntax.kind == HARMONY:
-        return ToolGrammar(rules.text(call), "<|channel|>commentary to=" if choice == "auto" else None)
+        return ToolGrammar(rules.text(call), ("<|channel|>commentary to=",) if choice == "auto" else ())
     if syntax.kind == FUNCTIONARY:
         body = f'">>>" {call}' + (f' ({ws} ">>>" {call})*' if parallel else "")
         if choice == "auto":
             body = f'">>>all\\n" {rules.without("said", [">>>"])} ({body})? | {body}'
-        return ToolGrammar(rules.text(body), ">>>" if choice == "auto" else None)
-    one = call
-    if syntax.call_start:
-        one = f"{literal(syntax.call_start)} {ws + ' ' if syntax.kind == JSON else ''}{call}"
-    if syntax.call_end:
-        one += f" {ws} {literal(syntax.call_end)}"
+        return ToolGrammar(rules.text(body), (">>>",) if choice == "auto" else ())
+    end = f" {ws} {literal(syntax.call_end)}" if syntax.call_end else ""
+    one = first = (f"{literal(syntax.call_start)} {ws + ' ' if syntax.kind == JSON else ''}" if syntax.call_start else "") + call + end
+    short = syntax.short_start if syntax.kind == TAGGED and not syntax.section_start else ""
+    if short:  # as in llama.cpp, the first call may begin with its own mark alone
+        first = f"{literal(syntax.call_start.removesuffix(short))}? {literal(short)} {call}{end}"
     if syntax.listed or syntax.wrapper:
         several = f'"[" {ws} {one} ("," {ws} {one})* {ws} "]"' if parallel else f'"[" {ws} {one} {ws} "]"'
         body = several if not syntax.wrapper else f'"{{" {ws} {literal(chr(34) + syntax.wrapper + chr(34))} ":" {ws} {several} {ws} "}}"'
     else:
-        body = f"{one} ({ws} {one})*" if parallel and not syntax.bare else one
+        body = f"{first} ({ws} {one})*" if parallel and not syntax.bare else first
     if syntax.section_start:
         body = f"{literal(syntax.section_start)} {ws} {body}" + (f" {ws} {literal(syntax.section_end)}" if syntax.section_end else "")
-    trigger = syntax.trigger or "{"
-    return ToolGrammar(rules.text(body), trigger if choice == "auto" else None)
+    triggers = [syntax.trigger or "{", *(f"{short}{f['name']}{syntax.name_end}" for f in chosen if short)]
+    return ToolGrammar(rules.text(body), tuple(triggers) if choice == "auto" else ())
 
 
 def _call(rules: Rules, syntax: ToolSyntax, function: Mapping[str, Any], ignore: Collection[str]) -> str:
