@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from .chat import PROMPT_OPTIONS, ChatPrompt
 from .decode.chain import REPORTED
 from .names import refuse_unknown
+from .numeric import whole, whole_of
 from .pieces import Piece
-from .request import CONSTRAINTS, SAMPLING, answer_grammar, is_whole, limit_of, texts_of, whole_of
+from .request import CONSTRAINTS, SAMPLING, answer_grammar, limit_of, texts_of
 from .text.chat.messages import MessageError
 from .text.chat.stream import AnswerReader
 
@@ -106,8 +107,8 @@ class _Request:
 
     def _pieces(self, answers: Sequence[_Answer]) -> Iterator[tuple[int, Piece]]:
         options: dict[str, Any] = {**self.rest, "stop": self.stops, "n_probs": self.likely}
-        seed = options.get("seed")
-        if self.n > 1 and is_whole(seed) and seed >= 0:
+        seed = whole(options.get("seed"))
+        if self.n > 1 and seed is not None and seed >= 0:
             options["seed"] = [seed + slot % self.n for slot in range(len(answers))]  # or they would all be the same
         if any(self._counts_thought(answer) for answer in answers):
             for slot, answer in enumerate(answers):

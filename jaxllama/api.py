@@ -25,9 +25,10 @@ from .grammar.trie import build_trie
 from .kept import Kept
 from .models import Config, ContextFull, DecodeState, Params, forward, hidden, init_state
 from .names import refuse_unknown, tells_nearest
+from .numeric import ids_of, whole_of
 from .pieces import Piece, PieceWriter, Result, result_of
 from .prompt import Prompt, read_prompt, read_prompts
-from .request import CONSTRAINTS, SAMPLING, grammar_for, is_whole, limit_of, sampling_for, seconds_of, texts_of, whole_of
+from .request import CONSTRAINTS, SAMPLING, grammar_for, limit_of, sampling_for, seconds_of, texts_of
 from .score import Score, score_tokens
 from .text import Tokenizer
 
@@ -339,7 +340,7 @@ class Model:
 
         Raises:
             ContextFull: a prompt does not fit `n_ctx`.
-            ValueError: `kept` is another model's, comes with several prompts, or has several slots.
+            ValueError: `kept` is another model's, is used up, comes with several prompts, or has several slots or another context than the model.
         """
         if not isinstance(kept, Session | None):
             raise TypeError(f"kept: expected a session, which prefill returns, found {kept!r}")
@@ -347,6 +348,11 @@ class Model:
         if not ids:
             raise ValueError("there is no prompt to read")
         return self._prefill(ids, kept)
+
+    def continuable(self, session: Session | None) -> Session | None:
+        """The session if this model can continue it: it is the model's own, and of the same context and type of cache. Else None."""
+        own = session is not None and session.is_of(self.programs) and session.has(n_ctx=self.n_ctx, cache_type=self.cache_type)
+        return session if own else None
 
     def _prefill(self, ids: Sequence[Sequence[int]], kept: Session | None) -> Session:
         sizes = {"n_ctx": self.n_ctx, "n_batch": self.n_batch, "cache_type": self.cache_type}
@@ -393,7 +399,7 @@ class Model:
         if len(each) != len(prompts):
             raise ValueError(f"grammar has {len(each)} values, expected one or {len(prompts)}")
         wanted = [self.grammar(grammar=g, **constraints) for g in each]
-        starts, visible = _begun(begun, len(prompts)), _shown(shown)
+        starts, visible = _begun(begun, len(prompts)), _shown(shown, self.config.n_vocab)
         visible = visible.union(*(self.tokenizer.encode(text, add_special=False, parse_special=True) for text in preserved))
         writers = [PieceWriter(self.tokenizer, stops, visible, n_probs) for _ in prompts]
         report = ("after" if after else "before") if n_probs else ""
@@ -420,7 +426,7 @@ class Model:
         with self.programs.turn():  # of two that ask at the same time, one gets it
             before = None if kept is None else kept.take()
         try:
-            session = self._prefill(ids, before if before is not None and before.is_of(self.programs) else None)
+            session = self._prefill(ids, self.continuable(before))
         except ContextFull:
             if kept is not None:
                 kept.session = before  # nothing was read
@@ -471,7 +477,8 @@ def _begun(given: Any, count: int) -> list[bytes]:
     return [one.encode() if isinstance(one, str) else one for one in each]
 
 
-def _shown(ids: Any) -> frozenset[int]:
-    if isinstance(ids, (str, bytes)) or not isinstance(ids, Collection) or not all(is_whole(token) for token in ids):
-        raise TypeError(f"shown: expected the ids of special tokens that appear in the text, found {ids!r}")
+def _shown(given: Any, n_vocab: int) -> frozenset[int]:
+    ids = ids_of(given, "shown: expected the ids of special tokens that appear in the text")
+    if outside := [token for token in ids if not 0 <= token < n_vocab]:
+        raise ValueError(f"shown: there is no token {outside[0]}; ids are from 0 to {n_vocab - 1}")
     return frozenset(ids)

@@ -14,8 +14,8 @@ from .models import cache_dtype, load_packed, read_config
 from .models.parameters import Progress
 from .names import tells_nearest
 from .notebook import compiling_bar
+from .numeric import whole_of
 from .quant.quantize_file import check_tensor
-from .request import whole_of
 from .text import Tokenizer
 
 DEFAULT_CONTEXT = 4096

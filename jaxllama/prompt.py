@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+
+from .numeric import whole
 
 Prompt = str | Sequence[int] | np.ndarray | jax.Array
 _ARRAYS = (np.ndarray, jax.Array)
@@ -57,9 +58,6 @@ def _is_id(value: Any) -> bool:
 
 
 def _read_id(value: Any) -> int:
-    if not isinstance(value, (bool, np.bool_)):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError(f"{_EXPECTED}, not a sequence with {value!r} in it")
+    if (number := whole(value)) is None:
+        raise TypeError(f"{_EXPECTED}, not a sequence with {value!r} in it")
+    return number

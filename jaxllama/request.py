@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import inf
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .decode import Breakers, Sampling, make_breakers, make_sampling
 from .decode.sampling import DEFAULT_BREAKERS, FLOATS, INTEGERS, SAMPLERS
 from .grammar import Grammar, GrammarError, SchemaError, gbnf_of_choices, gbnf_of_regex, json_schema_to_gbnf, schema_of
 from .grammar.compose import after_thought, from_triggers
+from .numeric import real, whole, whole_of
 from .text import Tokenizer
 from .text.chat.tool_grammar import ToolGrammar
 
@@ -50,26 +51,6 @@ def texts_of(name: str, given: str | Iterable[str] | None) -> list[str]:
     if strange := [text for text in found if not isinstance(text, str)]:
         raise TypeError(f"{name}: expected a text or several, found {strange[0]!r}")
     return found
-
-
-def is_whole(number: Any) -> TypeGuard[int]:
-    """Whether a request's number is a whole one; true and false are none."""
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-
-
-def whole_of(name: str, given: Any, least: int = 0, most: int | None = None, *, note: str = "") -> int:
-    """A request's whole number.
-
-    Args:
-        note: what some numbers mean, for the error.
-
-    Raises:
-        ValueError: it is none, or is too small or too large.
-    """
-    if not is_whole(given) or given < least or (most is not None and given > most):
-        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be a whole number {limits}{note}, not {given!r}")
-    return int(given)
 
 
 def limit_of(options: dict[str, Any], limit: int, names: Sequence[str]) -> int:
@@ -163,16 +144,19 @@ def bias_of(tokenizer: Tokenizer, given: Any) -> dict[int, float]:
         key, value = both
         if value is False:
             value = float("-inf")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        number = real(value)
+        if number is None:
             raise ValueError(f"logit_bias: expected a number or false for {key!r}, found {value!r}")
-        if isinstance(key, str) and not (key.isascii() and key.lstrip("-").isdigit()):
-            ids = tokenizer.encode(key, add_special=False)
+        if isinstance(key, str):
+            ids = [int(key)] if key.isascii() and key.lstrip("-").isdigit() else tokenizer.encode(key, add_special=False)
+        elif (token := whole(key)) is None:
+            raise ValueError(f"logit_bias: expected the id of a token or a text, found {key!r}")
         else:
-            ids = [int(key)]
+            ids = [token]
         for token in ids:
             if not 0 <= token < len(tokenizer):
                 raise ValueError(f"logit_bias: there is no token {token}; tokens are from 0 to {len(tokenizer) - 1}")
-            found[token] = found.get(token, 0.0) + float(value)
+            found[token] = found.get(token, 0.0) + number
     return found
 
 

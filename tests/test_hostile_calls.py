@@ -216,9 +216,70 @@ def test_caches_that_no_memory_holds(parts, tmp_path):
 
 def test_ids_of_any_type_of_integer(parts):
     params, state, config = parts
-    expected, _ = jaxllama.step(params, state, THREE[:1], config=config)
-    for tokens in ([1], np.asarray([1], np.int8), jnp.asarray([1], jnp.uint8)):
+    expected, after = jaxllama.step(params, state, THREE[:1], config=config)
+    for tokens in (np.asarray([1], np.int8), jnp.asarray([1], jnp.uint8)):
         np.testing.assert_array_equal(jaxllama.step(params, state, tokens, config=config)[0], expected)
+    for found in (
+        jaxllama.step(params, jax.tree.map(np.asarray, state), [1], [True], config=config),
+        jaxllama.prefill(params, state, np.asarray([[1]]), np.asarray([1], np.uint64), config=config),
+    ):
+        np.testing.assert_array_equal(found[0], expected)
+        assert found[1].positions.tolist() == [1]
+    np.testing.assert_array_equal(jaxllama.forward(params, state, [[1]], config=config)[0][:, 0], expected)
+    for back in ([1], np.uint64(1), np.asarray([1], np.int8)):
+        assert jaxllama.rollback(after, back).positions.tolist() == [0]
+    for active in ([1], ["a"], [0.5]):
+        with pytest.raises(TypeError, match="active must be booleans"):
+            jaxllama.step(params, state, [1], active, config=config)
+
+
+LARGE = (2**31, 2**32 + 1, 2**63 - 1, 2**64 - 1)
+
+
+@pytest.mark.parametrize("number", LARGE)
+def test_numbers_of_64_bits_do_not_wrap(parts, number):
+    params, state, config = parts
+    array = np.asarray([number])  # int64 or uint64
+    for call in (
+        lambda: jaxllama.step(params, state, array, config=config),
+        lambda: jaxllama.step(params, state, [number], config=config),
+        lambda: jaxllama.prefill(params, state, array[None], [1], config=config),
+        lambda: jaxllama.forward(params, state, array[None], config=config),
+    ):
+        with pytest.raises(ValueError, match=f"token {number} is not in the vocabulary"):
+            call()
+    with pytest.raises(ValueError, match="from 0 to 1 can count"):
+        jaxllama.prefill(params, state, [[1]], array, config=config)
+    filled = replace(state, positions=jnp.asarray([3], jnp.int32))
+    for back in (number, array, array[0]):
+        assert jaxllama.rollback(filled, back).positions.tolist() == [0]
+    rows = jaxllama.from_blocks(jaxllama.quantize(np.arange(96, dtype=np.float32).reshape(3, 32), "F32"), "F32")
+    assert jaxllama.qtake(rows, array)[0, 0] == jaxllama.qtake(rows, number)[0] == 64
+    assert jaxllama.qtake(rows, -array.astype(np.int64) if number < 2**63 else [-1])[0, 0] == 0
+    for call in (lambda: jaxllama.qmatmul(np.ones(32, np.float32), rows, number), lambda: jaxllama.qtake(rows, 0, number)):
+        with pytest.raises(IndexError, match=f"there is no matrix {number}"):
+            call()
+
+
+def test_unsigned_numbers_are_clamped_at_the_top_inside_of_jit(parts):
+    params, state, config = parts
+    top = jnp.asarray([2**32 - 1], jnp.uint32)
+    last, _ = jaxllama.step(params, state, [config.n_vocab - 1], config=config)
+    found, _ = jax.jit(jaxllama.step, static_argnames="config")(params, state, top, config=config)
+    np.testing.assert_allclose(found, last, atol=1e-4)
+    stack = jaxllama.from_blocks(jaxllama.quantize(np.arange(192, dtype=np.float32).reshape(2, 3, 32), "F32"), "F32")
+    assert jax.jit(lambda ids: jaxllama.qtake(stack, ids, ids[0]))(top)[0, 0] == 160
+    np.testing.assert_array_equal(jax.jit(lambda i: jaxllama.qmatmul(jnp.ones(32), stack, i))(top[0]), jaxllama.qmatmul(jnp.ones(32), stack, 1))
+    assert jax.jit(jaxllama.rollback)(replace(state, positions=jnp.asarray([3], jnp.int32)), top).positions.tolist() == [0]
+
+
+def test_states_that_were_given_away(parts):
+    given = jaxllama.fork(parts[1])
+    jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state), donate_argnums=0)(given)
+    assert repr(given) == "DecodeState(given away, n_ctx=16)"
+    for call in (lambda: jaxllama.rollback(given, 1), lambda: given.fits(1), lambda: jaxllama.fork(given)):
+        with pytest.raises(ValueError, match="the state was given away"):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -268,8 +329,8 @@ def test_slots_that_are_no_numbers(parts):
 
 def test_rolling_forward(parts):
     _, state, _ = parts
-    for wrong in (-1, 1.5, THREE):
-        with pytest.raises(ValueError, match=r"rolled forward|expected a number of tokens"):
+    for wrong, kind in ((-1, ValueError), (1.5, TypeError), ([True], TypeError), (THREE, ValueError)):
+        with pytest.raises(kind, match=r"rolled forward|expected a number of tokens|the numbers of tokens must be whole"):
             jaxllama.rollback(state, wrong)
 
 

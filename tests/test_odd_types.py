@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxllama
 from jaxllama.grammar import Grammar
+from jaxllama.numeric import ids_of, real, whole, whole_of
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_what_needs_no_model(call, message):
         (lambda m: m.tokenizer.encode_prompt(None), "expected a text"),
         (lambda m: m.tokenizer.decode(5), "expected token ids, found 5"),
         (lambda m: m.tokenizer.decode("text"), "expected token ids, found 'text'"),
-        (lambda m: m.tokenizer.decode(["x"]), "expected the id of a token, found 'x'"),
+        (lambda m: m.tokenizer.decode(["x"]), "expected token ids, found 'x' among them"),
         (lambda m: m.tokenizer.piece(None), "expected the id of a token, found None"),
         (lambda m: m.follow(None), "expected a Grammar, found None"),
         (lambda m: list(m.stream("x", begun=5)), "begun: expected the part of the text"),
@@ -79,9 +81,9 @@ def test_what_needs_a_model(model, call, message):
 def test_numbers_for_arrays(state, weight):
     np.testing.assert_array_equal(jaxllama.qtake(weight, 3), jaxllama.qtake(weight, np.asarray(3)))
     for bad in (None, "x"):
-        with pytest.raises(TypeError, match="ids of rows must be integers, not"):
+        with pytest.raises(TypeError, match="ids of rows must be whole numbers, not"):
             jaxllama.qtake(weight, bad)
-        with pytest.raises(TypeError, match="expected a number of tokens, or an array of one for each of 1 slots, found"):
+        with pytest.raises(TypeError, match="the numbers of tokens must be whole numbers, not"):
             jaxllama.rollback(state, bad)
     for bad in (None, [1.0]):
         with pytest.raises(TypeError, match="x must be an array of numbers"):
@@ -90,6 +92,58 @@ def test_numbers_for_arrays(state, weight):
         jaxllama.make_sampling(None)
     with pytest.raises(ValueError, match="logit_bias: expected a mapping"):
         jaxllama.make_sampling(1, logit_bias=5)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.asarray, jnp.asarray, iter, lambda ids: [jnp.int32(i) for i in ids], lambda ids: map(np.uint64, ids)])
+def test_ids_of_every_kind(model, kind):
+    ids = [5, 600, 7]
+    assert model.tokenizer.decode(kind(ids)) == model.tokenizer.decode(ids)
+    model.stream("x", shown=kind(ids))
+    for wrong in ([0.5], [True], [[1]], ["a"]):
+        with pytest.raises(TypeError, match="expected the ids of special tokens that appear"):
+            model.stream("x", shown=wrong)
+    for outside in (-1, 2**40):
+        with pytest.raises(ValueError, match=f"shown: there is no token {outside}"):
+            model.stream("x", shown=[outside])
+
+
+@pytest.mark.parametrize("number", [5, np.int8(5), np.asarray(5), jnp.int32(5)])
+def test_single_numbers_of_every_kind(model, number):
+    assert model.tokenizer.piece(number) == model.tokenizer.piece(5)
+    assert ids_of([number]) == [whole(number)] == [5]
+    for bias in ([(number, 2.0)], {5: np.asarray(2)}, {5: jnp.float32(2)}, {5: np.float16(2)}):
+        found = model.sampling(1, logit_bias=bias)
+        assert (int(found.bias_tokens[0, 0]), float(found.bias[0, 0])) == (5, 2.0)
+    assert (whole_of("x", number, 5, 5), real(number)) == (5, 5.0)
+
+
+@pytest.mark.parametrize("value", [True, np.bool_(True), jnp.asarray(True), None, "5", b"5", [5], 5j, np.asarray([5]), jnp.asarray([5]), object()])
+def test_what_is_no_number(value):
+    assert whole(value) is None
+    assert real(value) is None
+    with pytest.raises(ValueError, match="x must be a whole number of at least 0, not"):
+        whole_of("x", value)
+    with pytest.raises(TypeError, match="expected token ids, found"):
+        ids_of([value])
+
+
+@pytest.mark.parametrize("value", [1.5, 5.0, np.float32(5), jnp.float32(5)])
+def test_what_is_no_whole_number(value):
+    assert whole(value) is None
+    assert real(value) == float(value)
+
+
+@pytest.mark.parametrize(
+    "bias", [{"a": 1}, {1.5: 1.0}, {-1: 1.0}, {2**40: 1.0}, {True: 1.0}, {1: "x"}, {1: None}, {1: True}, {1: 2j}, {1: np.nan}, {1: np.inf}, {1: 1e300}]
+)
+def test_biases_that_are_none(bias):
+    with pytest.raises(ValueError, match="logit_bias"):
+        jaxllama.make_sampling(logit_bias=bias)
+
+
+def test_biases_as_low_as_they_get():
+    found = jaxllama.make_sampling(logit_bias={1: -1e300, 2: -np.inf, 3: -1.5})
+    assert found.bias[0, :3].tolist() == [-np.inf, -np.inf, -1.5]
 
 
 def test_places_that_hold_no_model(tmp_path):

@@ -154,6 +154,25 @@ def test_what_one_conversation_keeps_goes_to_one_of_those_who_ask(story_model):
     assert texts == [first.text] * 4
 
 
+@pytest.mark.usefixtures("restless")
+def test_a_session_goes_to_one_of_those_who_continue_it(story_model):
+    session = story_model.prefill("An animal: ")
+    together = threading.Barrier(THREADS)
+
+    def work(_: int) -> str:
+        together.wait()
+        try:
+            story_model.prefill("An animal: a fox", kept=session)
+        except ValueError as error:
+            return str(error)
+        return "continued"
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(work, range(THREADS)))
+    assert found.count("continued") == 1
+    assert all("the kept session was used up" in text for text in found if text != "continued")
+
+
 def test_two_models_loaded_at_once(story_model):
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(lambda _: jaxllama.load(n_ctx=64, exact=True), range(2))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxllama.models import Config, ContextFull, DecodeState, Params, given_away, init_state
+from jaxllama.models import Config, ContextFull, DecodeState, Params, cache_dtype, check_held, given_away, init_state
 
 from .constraint import Ready
 from .grammars import Running
@@ -94,6 +94,10 @@ class Session:
         """Whether it is of the model with these programs: another one's cache means nothing to it."""
         return self.owner is not None and self.owner() is programs
 
+    def has(self, *, n_ctx: int, cache_type: str) -> bool:
+        """Whether its caches are of this size and type."""
+        return self.state.n_ctx == n_ctx and all(leaf.dtype == cache_dtype(cache_type) for leaf in jax.tree.leaves(self.state.memories))
+
 
 def prefill_prompts(
     params: Params,
@@ -120,31 +124,41 @@ def prefill_prompts(
         raise ValueError(f"a kept session has one slot and continues one prompt, not {kept.state.slots} slots and {len(prompts)} prompts")
     if kept is not None and not kept.is_of(programs):
         raise ValueError("the kept session belongs to another model")
-    if kept is not None and (given_away(kept.state) or len(kept.tokens) != 1):
-        raise ValueError("the kept session was used up by the call that continued it; keep the session that the call returned")
+    if kept is not None and not kept.has(n_ctx=n_ctx, cache_type=cache_type):
+        raise ValueError(f"the kept session has a context of {kept.state.n_ctx}, or a type of cache, that is not the model's now ({n_ctx}, {cache_type})")
     longest = max(map(len, prompts))
     if longest > n_ctx:
         raise ContextFull(f"the prompt has {longest} tokens, the context holds {n_ctx}; shorten the prompt or raise n_ctx (-c)")
     if any(len(p) == 0 for p in prompts):
         raise ValueError("a prompt is empty: it needs at least one token")
-    if kept is not None and kept.tokens[0] == list(prompts[0]) and int(kept.state.positions[0]) == longest:
-        return replace(kept, timings=Timings())
     slots = len(prompts)
     padding = bucket_for(min(n_ctx, n_batch), n_batch)  # of the largest chunk there can be, whatever this prompt's length: the loop compiles for this size
     if kept is None:
         state, unread = init_state(config, slots, n_ctx=n_ctx, padding=padding, cache_type=cache_type), prompts
     else:
-        common = _in_common(kept, prompts[0])
-        state, unread = replace(kept.state, positions=jnp.full(1, common, jnp.int32)), [prompts[0][common:]]
+        with programs.turn():  # others may be using it up
+            _check_unused(kept)
+            if kept.tokens[0] == list(prompts[0]) and int(kept.state.positions[0]) == longest:
+                return replace(kept, timings=Timings())
+            common = _in_common(kept, prompts[0])
+            state, unread = replace(kept.state, positions=jnp.full(1, common, jnp.int32)), [prompts[0][common:]]
     logits, seconds = None, 0.0
     for tokens, counts in padded_chunks(unread, n_batch):
         with programs.turn() as turn:
+            if kept is not None and logits is None:
+                _check_unused(kept)
             new, state = programs(jit_prefill, params, state, jnp.asarray(tokens), jnp.asarray(counts), config=config)
             logits = new if logits is None else jnp.where(jnp.asarray(counts > 0)[:, None], new, logits)
             jax.block_until_ready(logits)
         seconds += turn.seconds
     assert logits is not None
     return Session(state, logits, Timings(prompt_tokens=sum(map(len, unread)), prompt_seconds=seconds), [list(p) for p in prompts], weakref.ref(programs))
+
+
+def _check_unused(session: Session) -> None:
+    """Raises ValueError where another call has continued it."""
+    if given_away(session.state) or len(session.tokens) != 1:
+        raise ValueError("the kept session was used up by the call that continued it; keep the session that the call returned")
 
 
 def _in_common(kept: Session, prompt: Sequence[int]) -> int:
@@ -192,6 +206,7 @@ def stream_tokens(
     while (np.asarray((run := _without(run, ended)).reason) == Stop.RUNNING).any() or first:
         if adjust is not None and not bool(run.unsampled):
             with programs.turn():
+                check_held(session.state)
                 if not bool(run.fresh):
                     logits, session.state = programs(
                         jit_step, params, session.state, run.token, jnp.asarray(np.asarray(run.reason) == Stop.RUNNING), config=config
@@ -199,6 +214,7 @@ def stream_tokens(
                     run = replace(run, logits=logits)
             run = replace(_adjusted(run, session, adjust), fresh=jnp.asarray(True))
         with programs.turn() as turn:
+            check_held(session.state)
             if grammars is not None and grammars.outdated:
                 run = _settled(run, grammars, [[]] * len(session.tokens))
             tables = None if grammars is None else grammars.device

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..names import refuse_unknown
+from ..numeric import real, whole_of
 
 Custom = Callable[[jax.Array, Any], jax.Array]  # (logits f32[B, V], history) -> logits
 Chain = tuple[str | Custom, ...]
@@ -213,9 +214,11 @@ def make_sampling(
     tokens, bias = np.full((slots, room), 2**31 - 1, np.int32), np.zeros((slots, room), np.float32)
     for slot, mapping in enumerate(given):
         for n, (token, value) in enumerate(mapping.items()):
-            if np.isnan(value) or value == np.inf:
-                raise ValueError(f"logit_bias of token {token} must be a number or minus infinity, not {value}")
-            tokens[slot, n], bias[slot, n] = token, value
+            number = real(value)
+            if number is None or np.isnan(number) or number > float(_LIMITS[np.float32].max):
+                raise ValueError(f"logit_bias of token {token} must be a number (float32) or minus infinity, not {value!r}")
+            tokens[slot, n] = whole_of("logit_bias: a token", token, 0, 2**31 - 1)
+            bias[slot, n] = -np.inf if number < float(_LIMITS[np.float32].min) else number
     sets = breakers if breakers is not None else Breakers.none()
     return Sampling(
         **values,

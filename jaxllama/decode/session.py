@@ -17,6 +17,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxllama.models import CACHE_TYPES, Config, DecodeState, Memory, cache_dtype, check_held, init_state, memories_for
+from jaxllama.quant import integers, saturated
 
 _VERSION = 2
 _FORM = {"version": (0, "iu"), "n_ctx": (0, "iu"), "capacity": (0, "iu"), "dtype": (0, "U"), "positions": (1, "iu")}
@@ -35,6 +36,7 @@ def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
         slots: ids of the slots to copy, in this order and with repetitions; all slots by default. `fork(state, [0, 0, 0])` makes three continuations of slot 0.
     """
     check_held(state)
+    state = jax.tree.map(jnp.asarray, state)
     chosen = np.arange(state.slots) if slots is None else np.asarray(slots)
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not chosen.size or (chosen < 0).any() or (chosen >= state.slots).any():
         raise ValueError(f"slots must be whole numbers from 0 to {state.slots - 1}, not {slots}")
@@ -42,22 +44,22 @@ def fork(state: DecodeState, slots: Sequence[int] | None = None) -> DecodeState:
     return replace(state, positions=state.positions[index], memories=jax.tree.map(lambda leaf: jnp.take(leaf, index, axis=1), state.memories))
 
 
-def rollback(state: DecodeState, tokens: int | jax.Array) -> DecodeState:
+def rollback(state: DecodeState, tokens: int | Sequence[int] | np.ndarray | jax.Array) -> DecodeState:
     """Forget the newest `tokens` tokens of every slot (or int32[B], of each). Costs nothing: only positions move.
 
     Shares its caches with `state`: donate one of the two, not both.
 
     Raises:
+        TypeError: these are no whole numbers.
         ValueError: there is neither one number nor one for each slot, or, where the numbers are known, one is negative. Inside of jit those count as 0.
     """
-    if not isinstance(tokens, (int, float, np.number, np.ndarray, jax.Array)):
-        raise TypeError(f"expected a number of tokens, or an array of one for each of {state.slots} slots, found {tokens!r}")
-    back = jnp.asarray(tokens)
-    if back.shape not in ((), state.positions.shape) or not jnp.issubdtype(back.dtype, jnp.integer):
-        raise ValueError(f"expected a number of tokens, or one for each of {state.slots} slots, found {back.dtype}{list(back.shape)}")
+    check_held(state)
+    back = integers("the numbers of tokens", tokens)
+    if back.shape not in ((), state.positions.shape):
+        raise ValueError(f"expected a number of tokens, or one for each of {state.slots} slots, found shape {list(back.shape)}")
     if not isinstance(back, Tracer) and (np.asarray(back) < 0).any():
         raise ValueError(f"a state cannot be rolled forward: {back} tokens")
-    return replace(state, positions=jnp.maximum(state.positions - jnp.maximum(back.astype(jnp.int32), 0), 0))
+    return replace(state, positions=jnp.maximum(jnp.asarray(state.positions) - jnp.maximum(saturated(back), 0), 0))
 
 
 def _opened(path: str | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxllama.models import Config, DecodeState, Params, hidden, project
+from jaxllama.quant import integers, saturated
 
 
 def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
@@ -28,10 +30,12 @@ def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.
         ContextFull: outside of jit, where there is no room. Inside of jit the logits of such a slot are NaN. `init_state` makes room for one padded chunk
             beyond `n_ctx`.
     """
-    x, state = hidden(params, state, jnp.asarray(tokens), lengths, config=config)
-    last = jnp.clip(lengths - 1, 0, tokens.shape[1] - 1)
+    ids, counts = integers("tokens", tokens), integers("lengths", lengths)
+    x, state = hidden(params, state, ids, counts, config=config)
+    counts = saturated(counts)
+    last = jnp.clip(counts - 1, 0, ids.shape[1] - 1)
     x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
-    return project(params, x, config=config), replace(state, positions=state.positions + lengths)
+    return project(params, x, config=config), replace(state, positions=state.positions + counts)
 
 
 def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Array | None = None, *, config: Config) -> tuple[jax.Array, DecodeState]:
@@ -52,8 +56,11 @@ def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Arra
 
     Law: `step` after `prefill(tokens[:-1])` equals `prefill(tokens)`.
     """
-    moved = jnp.ones_like(state.positions) if active is None else active.astype(jnp.int32)
-    x, state = hidden(params, state, jnp.asarray(tokens)[..., None], moved, config=config)
+    chosen = active if isinstance(active, jax.Array) else np.ones(np.shape(state.positions), bool) if active is None else np.asarray(active)
+    if chosen.dtype != np.bool_:
+        raise TypeError(f"active must be booleans, one a slot, not {active!r}")
+    moved = chosen.astype(jnp.int32)
+    x, state = hidden(params, state, integers("tokens", tokens)[..., None], moved, config=config)
     return project(params, x[:, 0], config=config), replace(state, positions=state.positions + moved)
 
 

@@ -30,7 +30,7 @@ def update_cache(cache: jax.Array, new: jax.Array, layer: jax.Array, positions: 
 
     if cache.shape[1] == 1:
         return write(zero, cache)
-    return lax.fori_loop(0, cache.shape[1], write, cache)
+    return lax.fori_loop(zero, jnp.int32(cache.shape[1]), write, cache)
 
 
 def attend(

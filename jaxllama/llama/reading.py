@@ -105,8 +105,7 @@ class Reading(Words):
             self._tokens = ids
 
     def _usable(self) -> Session | None:
-        session = self.kept.take()
-        return session if session is not None and session.is_of(self.model.programs) else None
+        return self.model.continuable(self.kept.take())
 
     def noted(self) -> None:
         """Take what the prompt cache has read as what was read."""

@@ -2,14 +2,13 @@
 
 from . import families
 from .architectures import ARCHITECTURES, Architecture, decoder_tensors, read_config, register
-from .checks import check_held, given_away
 from .config import Config
 from .forward import forward, hidden, project
 from .layer import Layer, Norms
 from .memory import Memory
 from .metadata import Metadata
 from .parameters import LOAD_MODES, Params, leaves, load_packed, load_params
-from .state import CACHE_TYPES, ContextFull, DecodeState, cache_dtype, init_state, memories_for
+from .state import CACHE_TYPES, ContextFull, DecodeState, cache_dtype, check_held, given_away, init_state, memories_for
 
 __all__ = [
     "ARCHITECTURES",

@@ -32,5 +32,5 @@ def rope_tables(ropes: Iterable[Rope], positions: jax.Array, length: int, factor
     Args:
         factors: the file's `rope_freqs` f32[dims / 2], for those that take them.
     """
-    places = positions[:, None] + jnp.arange(length)[None]
+    places = positions[:, None] + jnp.arange(length, dtype=jnp.int32)[None]
     return {rope: rope_table(rope, places, factors if rope.has_factors else None) for rope in dict.fromkeys(ropes)}

@@ -15,13 +15,13 @@ from jaxllama.quant import LayerStack, QTensor
 
 from .config import Config
 from .layer import members
-from .state import CACHE_TYPES, ContextFull, DecodeState, memories_for
+from .state import CACHE_TYPES, ContextFull, DecodeState, check_held, memories_for
 
 Leaves = list[tuple[tuple[int, ...], Any]]
 """Shapes and types of a memory's arrays."""
 
 
-def check_inputs(params: dict[str, Any], state: DecodeState, tokens: jax.Array, counts: jax.Array | int | None, config: Config) -> None:
+def check_inputs(params: dict[str, Any], state: DecodeState, tokens: np.ndarray | jax.Array, counts: np.ndarray | jax.Array | None, config: Config) -> None:
     """Check the arguments of `hidden` against each other.
 
     Args:
@@ -42,9 +42,7 @@ def check_inputs(params: dict[str, Any], state: DecodeState, tokens: jax.Array, 
     if counts is not None and jnp.shape(counts) != (state.slots,):
         raise ValueError(f"expected a number for each of {state.slots} slots, found shape {jnp.shape(counts)}")
     if not any(isinstance(x, Tracer) for x in (tokens, state.positions, counts)):
-        _check_values(
-            state, np.asarray(tokens).astype(np.int64), np.full(state.slots, tokens.shape[1]) if counts is None else np.asarray(counts).astype(int), config
-        )
+        _check_values(state, np.asarray(tokens), np.full(state.slots, tokens.shape[1]) if counts is None else np.asarray(counts), config)
 
 
 def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, config: Config) -> None:
@@ -66,18 +64,9 @@ def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, co
         )
 
 
-def given_away(state: DecodeState) -> bool:
-    """Whether a state was donated to a call."""
-    return any(not isinstance(leaf, Tracer) and leaf.is_deleted() for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array))
-
-
-def check_held(state: DecodeState) -> None:
-    """Raises ValueError where a state was donated: another one goes on with its caches."""
-    if given_away(state):
-        raise ValueError("the state was given away to a call that continued it; use the state that the call returned, or fork it before")
-
-
 def _check_state(state: DecodeState, config: Config) -> None:
+    if not isinstance(state, DecodeState):
+        raise TypeError(f"expected a state, which init_state makes, found {type(state).__name__}")
     check_held(state)
     if state.positions.shape != (state.slots,) or state.positions.dtype != jnp.int32:
         raise ValueError(f"the state's positions are {state.positions.dtype}{list(state.positions.shape)}, expected int32[{state.slots}], one a slot")

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxllama.layers.norm import normalize
 from jaxllama.layers.watch import Seen, Watch
-from jaxllama.quant import qmatmul, qtake
+from jaxllama.quant import integers, qmatmul, qtake, saturated
 
 from .batch import Batch, rope_tables
 from .block import Block
@@ -25,7 +26,13 @@ Carry = tuple[jax.Array, tuple[Memory, ...]]
 
 
 def hidden(
-    params: Params, state: DecodeState, tokens: jax.Array, counts: jax.Array | None = None, *, config: Config, watch: Watch | None = None
+    params: Params,
+    state: DecodeState,
+    tokens: np.ndarray | jax.Array,
+    counts: np.ndarray | jax.Array | None = None,
+    *,
+    config: Config,
+    watch: Watch | None = None,
 ) -> tuple[jax.Array, DecodeState]:
     """The normalised last hidden states f32[B, T, D] of T new tokens a slot, and the state with their keys and values.
 
@@ -40,7 +47,8 @@ def hidden(
         ValueError, ContextFull: see `check_inputs`.
     """
     check_inputs(params, state, tokens, counts, config)
-    tokens = tokens.astype(jnp.int32)
+    state = jax.tree.map(jnp.asarray, state)
+    tokens = saturated(tokens)
     length = tokens.shape[1]
     fits = state.fits(length)
     # A write beyond the caches is moved back by XLA. With this much room behind the context it meets nothing that counts; else such a slot is not written.
@@ -66,7 +74,7 @@ def hidden(
         for kind, numbers in enumerate(members(config.layers)):
             for role, found in seen[kind].items():
                 watch.found.update({f"blk.{n}.{role}": jax.tree.map(lambda leaf, i=i: leaf[i], found) for i, n in enumerate(numbers)})
-    positions = state.positions[:, None] + jnp.arange(length)[None]
+    positions = state.positions[:, None] + jnp.arange(length, dtype=jnp.int32)[None]
     room = (fits[:, None] & (positions < state.n_ctx))[..., None]
     x = normalize(x, config.norm, params["output_norm"])
     return jnp.where(room, x, jnp.nan), replace(state, memories=memories)
@@ -103,5 +111,6 @@ def forward(params: Params, state: DecodeState, tokens: jax.Array, *, config: Co
 
     `forward` is a pure function; jit it with `config` static. It is the definition that `prefill` and `step` are tested against.
     """
-    x, state = hidden(params, state, tokens, config=config)
-    return project(params, x, config=config), replace(state, positions=state.positions + tokens.shape[1])
+    ids = integers("tokens", tokens)
+    x, state = hidden(params, state, ids, config=config)
+    return project(params, x, config=config), replace(state, positions=state.positions + ids.shape[1])

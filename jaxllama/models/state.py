@@ -64,12 +64,26 @@ class DecodeState:
     def __repr__(self) -> str:
         if not isinstance(self.positions, jax.Array) or isinstance(self.positions, Tracer):
             return f"DecodeState(n_ctx={self.n_ctx})"
+        if given_away(self):
+            return f"DecodeState(given away, n_ctx={self.n_ctx})"
         types = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.memories)}))
         return f"DecodeState(positions={self.positions.tolist()}, n_ctx={self.n_ctx}, {types} caches of {self.nbytes / 1e6:.1f} MB)"
 
     def fits(self, length: int) -> jax.Array:
         """bool[B], whether each slot's caches have room for `length` more positions, padding included."""
+        check_held(self)
         return (self.positions >= 0) & (self.positions <= self.capacity - length)
+
+
+def given_away(state: DecodeState) -> bool:
+    """Whether a state was donated to a call."""
+    return any(not isinstance(leaf, Tracer) and leaf.is_deleted() for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array))
+
+
+def check_held(state: DecodeState) -> None:
+    """Raises ValueError where a state was donated: another one goes on with its caches."""
+    if given_away(state):
+        raise ValueError("the state was given away to a call that continued it; use the state that the call returned, or fork it before")
 
 
 def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cache_type: str = "f16") -> DecodeState:

@@ -92,13 +92,13 @@ def _walk_run(run: Run, body: Body[Carry], carry: Carry, done: dict[int, int]) -
                 carry, out = one(carry, first)
                 out = jax.tree.map(lambda leaf: leaf[None], out)
             else:
-                carry, out = jax.lax.scan(one, carry, first + jnp.arange(count))
+                carry, out = jax.lax.scan(one, carry, first + jnp.arange(count, dtype=jnp.int32))
             found.setdefault(kind, []).append(out)
         return carry, {kind: _joined(parts) for kind, parts in found.items()}
 
     if run.repeats == 1:
         return period(carry, jnp.int32(0))
-    carry, found = jax.lax.scan(period, carry, jnp.arange(run.repeats))
+    carry, found = jax.lax.scan(period, carry, jnp.arange(run.repeats, dtype=jnp.int32))
     return carry, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
 
 

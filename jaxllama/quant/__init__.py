@@ -3,6 +3,7 @@
 from .block import BlockFormat, Group, Part
 from .blocks import FORMATS
 from .dequantize import dequantize, qtake
+from .integers import integers, saturated
 from .matmul import qmatmul
 from .memory import Memory
 from .qtensor import QTensor, from_blocks, to_blocks
@@ -21,12 +22,14 @@ __all__ = [
     "QTensor",
     "dequantize",
     "from_blocks",
+    "integers",
     "plan_file",
     "qmatmul",
     "qtake",
     "quantize",
     "quantize_file",
     "register_format",
+    "saturated",
     "stack_layers",
     "stack_matmul",
     "to_blocks",

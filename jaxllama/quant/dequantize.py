@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from .block import Array, BlockFormat, Group
+from .integers import integers, saturated
 from .qtensor import QTensor, check_tensor
 
 
@@ -65,21 +66,16 @@ def qtake(tensor: QTensor, ids: Array | int, index: int = 0) -> Array:
         IndexError: there is no matrix `index`.
     """
     check_tensor(tensor)
-    tensor.check_index(index)
-    if ids is None or isinstance(ids, (str, bytes)):
-        raise TypeError(f"ids of rows must be integers, not {ids!r}")
-    ids = jnp.asarray(ids)
-    if not jnp.issubdtype(ids.dtype, jnp.integer):
-        raise TypeError(f"ids of rows must be integers, not {ids.dtype}")
-    ids = jnp.clip(ids.astype(jnp.int32), 0, tensor.shape[1] - 1)
+    place = tensor.checked_index(index)
+    ids = jnp.clip(saturated(integers("ids of rows", ids)), 0, tensor.shape[1] - 1)
     if (numbers := tensor.block_format.values) is not None:
-        return numbers({name: part[index][ids] for name, part in tensor.named_parts().items()})
+        return numbers({name: part[place][ids] for name, part in tensor.named_parts().items()})
     lanes = tensor.parts[0].shape[-1]
     flat = ids.reshape(-1)
 
     def pick(array: Array) -> Array:
         """[stack, tiles, B, count, 16] -> [ids, B, count, 1], each row of a tile by itself."""
-        return array[index][flat // lanes, :, :, flat % lanes][..., None]
+        return array[place][flat // lanes, :, :, flat % lanes][..., None]
 
     rows = QTensor(tuple(pick(part)[None] for part in tensor.parts), tensor.format, (1, flat.size, tensor.shape[2]))
     values = block_values(tensor.block_format, {name: part[0] for name, part in rows.named_parts().items()})  # [ids, columns, 1]

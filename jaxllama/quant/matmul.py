@@ -170,7 +170,7 @@ def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = 
         IndexError: there is no matrix `index`.
     """
     check_tensor(weight)
-    weight.check_index(index)
+    place = weight.checked_index(index)
     if not hasattr(x, "ndim"):
         raise TypeError(f"x must be an array of numbers, not {type(x).__name__}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[2] or not jnp.isrealobj(x):
@@ -178,5 +178,5 @@ def qmatmul(x: Array, weight: QTensor, index: Array | int = 0, *, exact: bool = 
     if x.size == 0:
         return jnp.zeros((*x.shape[:-1], weight.shape[1]))
     flat = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
-    y = cast("Array", _product(flat, weight, jnp.clip(jnp.asarray(index, jnp.int32), 0, weight.shape[0] - 1), exact))
+    y = cast("Array", _product(flat, weight, place, exact))
     return y.reshape(*x.shape[:-1], weight.shape[1])

@@ -15,6 +15,7 @@ from jax.core import Tracer
 from . import layout
 from .block import BlockFormat
 from .blocks import FORMATS, format_named
+from .integers import integers, saturated
 from .memory import Memory
 
 
@@ -53,17 +54,19 @@ class QTensor:
             wanted = ", ".join(f"{dtype}{list(shape)}" for shape, dtype in expected)
             raise ValueError(f"a QTensor of {self.format} with shape {self.shape} has the parts {wanted}; found {found}")
 
-    def check_index(self, index: jax.Array | int) -> None:
-        """Refuse an index outside of the stack, where it is known; inside of jit it is clamped.
+    def checked_index(self, index: jax.Array | int) -> jax.Array:
+        """int32[], the number of a matrix in the stack. Outside of the stack it is refused where it is known, and clamped inside of jit.
 
         Raises:
             IndexError: there is no such matrix.
             TypeError: it is no integer.
         """
-        if jnp.shape(index) != () or not jnp.issubdtype(jnp.result_type(index), jnp.integer):
-            raise TypeError(f"expected the number of a matrix, found {index!r}")
-        if not isinstance(index, Tracer) and not 0 <= int(index) < self.shape[0]:
-            raise IndexError(f"there is no matrix {int(index)} in a stack of {self.shape[0]}; they are counted from 0")
+        found = integers("numbers of matrices", index)
+        if found.ndim:
+            raise TypeError(f"expected the number of a matrix, found an array {list(found.shape)}")
+        if not isinstance(found, Tracer) and not 0 <= int(found) < self.shape[0]:
+            raise IndexError(f"there is no matrix {int(found)} in a stack of {self.shape[0]}; they are counted from 0")
+        return jnp.clip(saturated(found), 0, self.shape[0] - 1)
 
     @property
     def nbytes(self) -> int:

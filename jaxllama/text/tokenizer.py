@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxllama.formats.gguf import GGUFError, open_gguf
+from jaxllama.numeric import ids_of, whole
 
 from . import bpe, no_text, plamo2, rwkv, spm, unigram, wordpiece
 from .chat.marks import unmark
@@ -152,9 +153,7 @@ class Tokenizer:
             remove_special: drop a leading bos and a trailing eos even when `unparse_special` would write them.
             unparse_special: write control tokens as their text instead of leaving them out.
         """
-        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
-            raise TypeError(f"expected token ids, found {ids!r}")
-        ids = list(ids)
+        ids = ids_of(ids)
         if remove_special and ids and ids[0] == self.bos:
             ids = ids[1:]
         if remove_special and ids and ids[-1] == self.eos:
@@ -171,8 +170,9 @@ class Tokenizer:
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes of one token; control tokens are empty unless `special`."""
-        if not hasattr(token, "__index__"):
+        if (number := whole(token)) is None:
             raise TypeError(f"expected the id of a token, found {token!r}")
+        token = number  # JAX's scalars are no keys
         if not 0 <= token < len(self):
             raise IndexError(f"token {token} is outside the vocabulary of {len(self)}")
         if token in self._hidden and not special:

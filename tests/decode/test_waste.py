@@ -46,6 +46,18 @@ def test_what_is_kept_belongs_to_one_model(story_model, default_model):
     assert kept.session.is_of(default_model.programs)
 
 
+def test_a_session_of_other_sizes_begins_anew(story_model, monkeypatch):
+    session = story_model.prefill("Once upon a time")
+    assert story_model.continuable(session) is session
+    for name, value in (("n_ctx", 128), ("cache_type", "f16")):
+        with monkeypatch.context() as changed:
+            changed.setattr(story_model, name, value)
+            assert story_model.continuable(session) is None
+            with pytest.raises(ValueError, match="the kept session has a context of 256, or a type of cache, that is not the model's now"):
+                story_model.prefill("Once upon a time", kept=session)
+    assert story_model.continuable(None) is None
+
+
 @pytest.fixture
 def sessions(monkeypatch):
     """The sessions of generations, which are decoded token by token."""

@@ -45,14 +45,14 @@ def test_a_matrix_that_is_not_there(weight, index):
 
 @pytest.mark.parametrize("index", [0.0, np.zeros(1, np.int32)])
 def test_what_is_no_number_of_a_matrix(weight, index):
-    with pytest.raises(TypeError, match="expected the number of a matrix"):
+    with pytest.raises(TypeError, match=r"expected the number of a matrix|numbers of matrices must be whole numbers"):
         qmatmul(jnp.ones((1, COLUMNS)), weight, index)
 
 
 def test_rows_outside_of_the_matrix(weight):
     found = jax.jit(qtake)(weight, jnp.asarray([-1, 16, 0, 15]))
     np.testing.assert_array_equal(found[:2], found[2:])
-    with pytest.raises(TypeError, match="ids of rows must be integers, not float32"):
+    with pytest.raises(TypeError, match="ids of rows must be whole numbers, not float32"):
         qtake(weight, jnp.zeros(1))
 
 
