@@ -34,7 +34,7 @@ from .schema_merge import (
 from .schema_references import References
 from .schema_scalars import CHAR, PRIMITIVES, limits, number_rule, string_rule
 from .schema_shape import check_shape
-from .schema_types import KNOWN, implied_types, never_valid
+from .schema_types import KNOWN, implied_types, kinds_of, never_valid
 
 MOST_IN_ANY_ORDER = 10
 _MOST_UNIQUE = 8
@@ -178,7 +178,7 @@ class Converter:
 
     def _options(self, schema: Mapping[str, Any], key: str, name: str, path: str) -> str:
         rest = {k: v for k, v in schema.items() if k != key}
-        made, given = [], []
+        made, given, beside = [], [], []
         shared = self._shared(schema[key], path) if key == "anyOf" and "properties" in rest and not isinstance(schema[key], Cases) else {}
         for number, option in enumerate(schema[key]):
             where = f"{path}.{key}[{number}]"
@@ -188,15 +188,26 @@ class Converter:
                 made.append(self.convert(whole, f"{name}-{number}", where))
                 given.append(self._whole(without_annotations(option), where) if isinstance(option := self._followed(whole, where), Mapping) else option)
             except Impossible:
-                continue
+                beside += self._kinds_beside(option, where)
         if not made:
             raise Impossible
         if key == "oneOf":
+            if beside and any(not (kinds := kinds_of(a)) or kinds & set(beside) for a in given):
+                self._say("oneOf", path, "an option is about values of one type, and those of others are valid under it; add its type")
             for a in range(len(given)):
                 for b in range(len(given)):
                     if a != b and not never_valid(given[a], given[b], lambda s: self._followed(s, path)):
                         self._say("oneOf", path, f"what option {a} allows may also be valid under option {b}; use anyOf, or tell them apart with a const")
         return self._rules.add(name, " | ".join(made))
+
+    def _kinds_beside(self, option: Any, path: str) -> list[str]:
+        """The types that an option for which nothing is written says nothing about: all their values are valid under it."""
+        with suppress(Impossible):
+            option = self._followed(option, path)
+            whole = self._whole(without_annotations(option), path) if isinstance(option, Mapping) else option
+            if isinstance(whole, Mapping) and not types_of(whole) and finite(whole) is None and (kinds := implied_types(whole)):
+                return [kind for kind in TYPES if kind not in kinds and (kind, kinds) != ("integer", ["number"])]
+        return []
 
     def _shared(self, options: Sequence[Any], path: str) -> dict[str, Any]:
         """The members that open options of an anyOf name: an object may have those of several."""
@@ -342,8 +353,11 @@ class Converter:
         """What the names of members must be, as a schema of texts."""
         if "propertyNames" in self._ignore:
             return True
-        names = self._followed(schema.get("propertyNames", True), f"{path}.propertyNames")
-        return self._whole(without_annotations(names), f"{path}.propertyNames") if isinstance(names, Mapping) else names
+        try:
+            names = self._followed(schema.get("propertyNames", True), f"{path}.propertyNames")
+            return self._whole(without_annotations(names), f"{path}.propertyNames") if isinstance(names, Mapping) else names
+        except Impossible:  # no name is valid; an object without members still is
+            return False
 
     def _others(self, schema: Mapping[str, Any], others: Any, names: Sequence[str], name: str, path: str) -> str | None:
         """A rule for members beyond the named ones; None where there are none."""

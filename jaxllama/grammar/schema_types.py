@@ -56,3 +56,11 @@ def never_valid(a: Any, b: Any, followed: Callable[[Any], Any]) -> bool:
 def implied_types(schema: Schema) -> list[str]:
     """The types that a schema's keywords are about."""
     return [k for k in ("object", "array", "string", "number") if (KNOWN[k] - {"format"}) & set(schema)]
+
+
+def kinds_of(schema: Any) -> set[str]:
+    """The types of the values that a grammar writes for a schema; empty where that is not easy to see."""
+    if not isinstance(schema, Mapping):
+        return set()
+    values = finite(schema)
+    return {type_of(v) for v in values} if values is not None else set(types_of(schema) or implied_types(schema))

@@ -16,6 +16,7 @@ def members(*names: str, **more: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {name: {"type": "integer"} for name in names}, **more}
 
 
+NOTHING = {"allOf": [{"type": "string"}, {"type": "integer"}]}
 NULLS = {name: {"type": "null"} for name in "bac"}
 OTHERS = {"properties": {"a": {"type": "integer"}}, "additionalProperties": {"type": "string"}}
 SAFE, INT64 = 2**53 - 1, 2**63
@@ -56,6 +57,11 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     ({"propertyNames": {"pattern": "^x"}, "properties": {"xa": {"type": "integer"}, "b": {}}}, [{"xa": 1}, {}], [{"b": 1}]),
     ({"propertyNames": {"enum": ["a", "b"]}, "properties": {"a": {"type": "integer"}}, "additionalProperties": {"const": 2}}, [{"a": 1, "b": 2}], [{"a": "x"}, {"c": 2}]),
     ({"type": "object", "propertyNames": False}, [{}], [{"a": 1}]),
+    ({"type": "object", "propertyNames": NOTHING}, [{}], [{"a": 1}]),
+    ({"type": "object", "propertyNames": NOTHING, "properties": {"a": {}}}, [{}], [{"a": 1}]),
+    ({"anyOf": [{"type": "object", "propertyNames": NOTHING}, {"type": "array"}]}, [{}, [1]], [{"a": 1}]),
+    ({"oneOf": [{"required": ["a"], "properties": {"a": False}}, {"type": "object"}]}, [{}, {"b": 1}], [[]]),
+    ({"oneOf": [{"required": ["a"], "properties": {"a": False}}, {"enum": [{"b": 1}]}]}, [{"b": 1}], [[]]),
     # together
     ({"allOf": [members("a"), {"anyOf": [members("c"), members("d")]}]}, [{"a": 1, "c": 1, "d": 2}, {"a": 1, "d": 1}, {"c": 1}], [{"a": 1, "x": 1}, {"c": "x"}]),
     ({"allOf": [members("a"), {"anyOf": [members("c", required=["c"]), members("d", required=["d"])]}]}, [{"c": 1, "d": 2}, {"a": 1, "d": 1}], [{"a": 1}]),
@@ -126,6 +132,8 @@ WRONG = [
     ({"type": "integer", "multipleOf": 3}, r"\$\.multipleOf: numbers between limits of which there are at most 1000"),
     ({**LISTED, "maxItems": 21}, r"\$\.contains: this is supported in a grammar only for one of up to 20 items"),
     ({**LISTED, "maxItems": 0}, "no value is valid"),
+    ({"oneOf": [{"type": "object", "propertyNames": NOTHING}, {"type": "object", "properties": {"a": {}}}]}, r"\$\.oneOf: what option 0 allows"),
+    ({"oneOf": [{"required": ["a"], "properties": {"a": False}}, {"type": "array"}]}, r"\$\.oneOf: an option is about values of one type, .* add its type"),
     ({"propertyNames": {"pattern": "^x"}, "patternProperties": {"a": {}}}, r"\$\.propertyNames: this keyword beside patternProperties"),
     ({"propertyNames": {"pattern": "^x"}, "properties": {"x": {}}, "additionalProperties": True}, r"\$\.propertyNames: this keyword also allows a property"),
     ({"propertyNames": {"pattern": "^x"}, "required": ["a"], "type": "object"}, "no value is valid"),
