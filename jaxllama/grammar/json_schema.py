@@ -19,31 +19,24 @@ from .regex import read_regex, written
 from .schema_members import Members, several
 from .schema_merge import (
     ANNOTATIONS,
-    DEPENDENT,
     TYPES,
     Impossible,
     SchemaError,
-    excluded,
     finite,
     holds,
     merged,
     types_of,
-    with_conditions,
     without_annotations,
 )
 from .schema_references import References
 from .schema_scalars import CHAR, PRIMITIVES, limits, number_rule, string_rule
 from .schema_shape import check_shape
+from .schema_together import Cases, Together
 from .schema_types import KNOWN, implied_types, kinds_of, never_valid
 
 MOST_IN_ANY_ORDER = 10
 _MOST_UNIQUE = 8
 _MOST_CONTAINING = 20
-_MOST_REFERENCES = 200  # one after the other, with nothing between them
-
-
-class Cases(list[Any]):
-    """Options that exclude each other, of an `if`."""
 
 
 class Converter:
@@ -60,6 +53,8 @@ class Converter:
         self._any_order = any_order
         check_shape(document)
         self._references = References(document)
+        together = Together(self._references)
+        self._whole, self._followed = together.whole, together.followed
         self._refs: dict[str, str] = {}
         self._begins: dict[str, set[str]] = {}  # the references with which what a reference stands for may begin
         self._within: str | None = None  # the reference that is being converted, as long as nothing stands before
@@ -135,46 +130,7 @@ class Converter:
         if key not in self._ignore:
             raise SchemaError(f"{path}.{key}: {why}")
 
-    # --- putting schemas together ---
-
-    def _whole(self, schema: dict[str, Any], path: str) -> Any:
-        """A schema without $ref, allOf, if and not, and what depends on a member as an `if`."""
-        schema = with_conditions(schema)
-        found: Any = {k: v for k, v in schema.items() if k not in ("$ref", "allOf", "if", "then", "else", "not")}
-        if "$ref" in schema:
-            found = merged(found, self._followed({"$ref": schema["$ref"]}, path), path)
-        for number, part in enumerate(schema.get("allOf", ())):
-            inner = self._followed(part, f"{path}.allOf[{number}]")
-            found = merged(found, self._whole(without_annotations(inner), f"{path}.allOf[{number}]") if isinstance(inner, Mapping) else inner, path)
-        if isinstance(found, Mapping) and {"allOf", "if", "not", "$ref", *DEPENDENT} & set(found):
-            found = self._whole(dict(found), path)
-        if "not" in schema:
-            found = excluded(found if isinstance(found, Mapping) else {}, self._followed(schema["not"], f"{path}.not"), f"{path}.not")
-        if "if" in schema:
-            found = self._either(found, schema, path)
-        return found
-
-    def _either(self, found: Any, schema: Mapping[str, Any], path: str) -> dict[str, Any]:
-        condition = self._followed(schema["if"], f"{path}.if")
-        base = found if isinstance(found, Mapping) else {}
-        options = []
-        for way, key in ((lambda: merged(base, condition, f"{path}.if"), "then"), (lambda: excluded(base, condition, f"{path}.if"), "else")):
-            try:
-                options.append(merged(way(), self._followed(schema.get(key, True), f"{path}.{key}"), f"{path}.{key}"))
-            except Impossible:
-                continue
-        if not options:
-            raise Impossible
-        return {"anyOf": Cases(options)}
-
-    def _followed(self, schema: Any, path: str) -> Any:
-        """A schema, or what its reference points to."""
-        for _ in range(_MOST_REFERENCES):
-            if not isinstance(schema, Mapping) or "$ref" not in schema:
-                return schema
-            target, rest = self._references.target(schema["$ref"], path), {k: v for k, v in schema.items() if k != "$ref" and k not in ANNOTATIONS}
-            schema = merged(target, rest, path) if rest else target
-        raise SchemaError(f"{path}.$ref: the references go in a circle")
+    # --- options ---
 
     def _options(self, schema: Mapping[str, Any], key: str, name: str, path: str) -> str:
         rest = {k: v for k, v in schema.items() if k != key}
