@@ -45,9 +45,10 @@ def load(
         exact: compute in float32 throughout, KV cache included; slow, for comparisons.
         cache_type: data type of the KV cache: "f16" (the default), "bf16" or "f32".
         overrides: metadata that replaces the file's own, see `parse_overrides`.
-        check_tensors: check the tensor data for infinities and NaN first.
+        check_tensors: check the tensor data for infinities and NaN first, and hold a copy of the weights in the cache folder against the file.
         load_mode: "mmap" maps a copy of the weights in the device's layout, which the first load makes in `packed_folder()`; all processes with the same model
-            share it, and later loads take next to no time. "none" packs them into memory of this process. "auto": "mmap" where it pays and there is room.
+            share it, and later loads take next to no time. Such a copy may be deleted while it is in use; who cuts it off or writes into it ends the processes
+            that use it, or changes their weights. "none" packs them into memory of this process. "auto": "mmap" where it pays and there is room.
         chat_template: Jinja, or the name of one of llama.cpp's built-in templates, instead of the file's.
         progress: called with (bytes packed, bytes in all).
         compiling: called with (name, None) before a program is compiled and with (name, seconds) afterwards. In a notebook there is a bar by default.
@@ -74,7 +75,7 @@ def load(
     context = min(trained, DEFAULT_CONTEXT) if n_ctx is None else n_ctx or trained
     with ThreadPoolExecutor(1) as beside:  # a large vocabulary takes as long as packing, which needs no Python
         reading = beside.submit(Tokenizer.from_metadata, file.metadata, str(file.path))
-        params = load_packed(file, config, load_mode, progress)
+        params = load_packed(file, config, load_mode, progress, compare=check_tensors)
         tokenizer = reading.result()
     model = Model(config, params, tokenizer, file, n_ctx=context, n_batch=n_batch, cache_type=kind, chat_template=chat_template)
     model.programs.tell(compiling or compiling_bar())

@@ -35,7 +35,8 @@ class LogitsError(ValueError):
         super().__init__(
             "the logit biases and samplers have left no token to choose from, or made logits that are not numbers"
             if reason is Stop.FORBIDDEN
-            else "the model's logits are not numbers; its file may be damaged: --check-tensors, or load(..., check_tensors=True), looks at every number of it"
+            else "the model's logits are not numbers; its file, or the copy of its weights in the cache folder, may be damaged: "
+            "--check-tensors, or load(..., check_tensors=True), looks at every number of both"
         )
 
 

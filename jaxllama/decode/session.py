@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import jax
 import jax.numpy as jnp
@@ -74,13 +74,19 @@ def save_state(path: str | Path | BinaryIO, state: DecodeState) -> None:
 
     Args:
         path: a name, or a file that is open for writing.
+
+    Raises:
+        ValueError: a position is negative or beyond the context, or the state was given away.
     """
     check_held(state)
+    positions = np.asarray(state.positions)
+    if (positions < 0).any() or (positions > state.n_ctx).any():
+        raise ValueError(f"the state's positions are {positions.tolist()}, expected from 0 to its context of {state.n_ctx}")
     leaves = jax.tree.leaves(_used(state))
     dtype = next(name for name, d in CACHE_TYPES.items() if leaves[0].dtype == d)
     arrays: dict[str, Any] = {f"cache.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     arrays = {name: a.view(np.uint16) if a.dtype.itemsize == 2 else a for name, a in arrays.items()}  # .npz has no bf16
-    arrays |= {"version": _VERSION, "n_ctx": state.n_ctx, "capacity": state.capacity, "dtype": dtype, "positions": np.asarray(state.positions)}
+    arrays |= {"version": _VERSION, "n_ctx": state.n_ctx, "capacity": state.capacity, "dtype": dtype, "positions": positions}
     if not isinstance(path, (str, Path)):
         np.savez(path, **arrays)
         return
@@ -116,7 +122,9 @@ def load_state(path: str | Path | BinaryIO, config: Config) -> DecodeState:
         with _opened(path) as raw, np.load(raw, allow_pickle=False) as file:
             found = {name: file[name] for name in _FORM}
             caches = [file[f"cache.{i}"] for i in range(len(file.files) - len(_FORM))]
-    except (BadZipFile, KeyError, ValueError, EOFError, MemoryError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # numpy and zipfile meet damaged files with errors of many kinds
         raise SessionError(f"{path}: expected a session file, found something else ({error})") from error
     for name, (axes, kinds) in _FORM.items():
         if found[name].ndim != axes or found[name].dtype.kind not in kinds:

@@ -58,8 +58,11 @@ def load_params(file: GGUFFile, config: Config, progress: Progress | None = None
 LOAD_MODES = ("auto", "mmap", "none")
 
 
-def load_packed(file: GGUFFile, config: Config, mode: str = "auto", progress: Progress | None = None) -> Params:
+def load_packed(file: GGUFFile, config: Config, mode: str = "auto", progress: Progress | None = None, *, compare: bool = False) -> Params:
     """`load_params`, with weights mapped from a packed file where the mode (see `jaxllama.load`) says so; without one, with a note, where that fails.
+
+    Args:
+        compare: hold a packed file that is there against the model's, byte by byte; one that differs is made again.
 
     Raises:
         ValueError: there is no such mode.
@@ -74,9 +77,9 @@ def load_packed(file: GGUFFile, config: Config, mode: str = "auto", progress: Pr
     for _ in range(2):  # the second time a stale file is gone
         try:
             path = packed_path(packed_folder(), [shard.path for shard in file.shards])
-            return load_params(file, config, progress, PackedFile(path, size=size, limit=limit))
+            return load_params(file, config, progress, PackedFile(path, size=size, limit=limit, compare=compare))
         except Stale as error:
-            _log.info("%s; packing again", error)
+            _log.log(logging.WARNING if compare else logging.INFO, "%s; packing again", error)
         except OSError as error:
             _log.log(
                 logging.INFO if mode == "auto" else logging.WARNING,

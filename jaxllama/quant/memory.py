@@ -98,21 +98,25 @@ class PackedFile(Memory):
         complete: whether it was there already.
     """
 
-    def __init__(self, path: Path, *, size: int, limit: int):
+    def __init__(self, path: Path, *, size: int, limit: int, compare: bool = False):
         """Open the file, or begin it.
 
         Args:
             path: of the file; `packed_path` makes one.
             size: bytes it will have, about.
             limit: bytes that all packed files in the folder may have together; those used longest ago make room.
+            compare: hold every byte of a file that was there against the model.
 
         Raises:
             OSError: there is no room, or the folder cannot be written.
         """
-        self.path, self.end = path, _PAGE
+        self.path, self.end, self._compare = path, _PAGE, compare
+        self._whole: mmap.mmap | None = None
         self._digest = hashlib.sha256(str(LAYOUT_VERSION).encode())
         self._local, self._seeking = threading.local(), threading.Lock()
         self.complete = path.exists()
+        if self.complete and not path.is_file():  # a pipe would be waited for
+            raise OSError(f"{path} is there, and is no file")
         if self.complete:
             self._file: IO[bytes] = path.open("rb")
             with contextlib.suppress(OSError):  # a folder that others fill is used all the same
@@ -140,18 +144,36 @@ class PackedFile(Memory):
                 raise Stale(f"{self.path} is shorter than the model")
         else:
             os.ftruncate(self._file.fileno(), self.end)
-            offsets = [offset for offset, *_ in places]
-            _in_pieces(format_, shape, matrices, lambda index, row, rows: self._write(format_, shape, index, row, rows, offsets, byte_order))
+        if not self.complete or self._compare:
+            put, offsets = self._checked_at if self.complete else self._write_at, [offset for offset, *_ in places]
+            _in_pieces(format_, shape, matrices, lambda index, row, rows: self._put(put, format_, shape, index, row, rows, offsets, byte_order))
         return [self._mapped(*place) for place in places]
 
-    def _write(self, format_: BlockFormat, shape: Shape, index: int, row: int, rows: np.ndarray, offsets: Sequence[int], byte_order: str) -> None:
-        """Pack rows of matrix `index` and write them to the parts that begin at the offsets."""
+    def _checked_at(self, data: memoryview, at: int) -> None:
+        """Raises Stale where the file has other bytes."""
+        if self._whole is None:
+            self._whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        if self._whole[at : at + len(data)] != data:
+            raise Stale(f"{self.path} is damaged: it does not hold the weights of the model")
+
+    def _put(
+        self,
+        put: Callable[[memoryview, int], None],
+        format_: BlockFormat,
+        shape: Shape,
+        index: int,
+        row: int,
+        rows: np.ndarray,
+        offsets: Sequence[int],
+        byte_order: str,
+    ) -> None:
+        """Pack rows of matrix `index` and put them into the parts that begin at the offsets."""
         packed = self._staging(format_, len(rows), shape[2])
         layout.pack_into(packed, 0, format_, rows, byte_order)
         lines = 1 if format_.dense else LANES  # rows that lie together
         for part, offset in zip(packed, offsets, strict=True):
             at = offset + (index * -(-shape[1] // lines) + row // lines) * part[0, 0].nbytes
-            self._write_at(part.reshape(-1).view(np.uint8).data, at)
+            put(part.reshape(-1).view(np.uint8).data, at)
 
     def _write_at(self, data: memoryview | bytes, at: int) -> None:
         descriptor = self._file.fileno()
@@ -213,10 +235,10 @@ class PackedFile(Memory):
 
 
 def _deleted(path: Path) -> bool:
-    """Delete a file if possible: Windows does not while somebody has it open."""
+    """Delete a file if possible: Windows does not while somebody has it open, and its folder may be gone or be none any more."""
     try:
         path.unlink(missing_ok=True)
-    except PermissionError as error:
+    except OSError as error:
         _log.info("%s stays for now: %s", path, error)
         return False
     return True

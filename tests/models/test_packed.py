@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import jaxllama
+from jaxllama import loading
 from jaxllama.models import load_packed, load_params, parameters, read_config
 from jaxllama.quant import FORMATS, memory
 from jaxllama.quant.layout import unpack
@@ -84,6 +85,60 @@ def test_a_damaged_file_is_made_again(file, folder, damage):
     settle()
     (kept,) = folder.iterdir()
     assert kept.read_bytes() == whole
+
+
+def test_a_copy_is_held_against_the_file_where_that_is_asked_for(file, folder, caplog):
+    """One bit that is wrong, in any part of the file; without the comparison nobody notices."""
+    config = read_config(file)
+    expected = load_packed(file, config, "mmap")
+    settle()
+    (kept,) = folder.iterdir()
+    whole = kept.read_bytes()
+    written = np.flatnonzero(np.frombuffer(whole, np.uint8))
+    for at in (written[written >= 4096][0], written[len(written) // 2], written[-1]):
+        other = folder / "other"
+        other.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        other.replace(kept)
+        caplog.clear()
+        same(load_packed(file, config, "mmap", compare=True), expected)
+        settle()
+        assert f"{kept} is damaged: it does not hold the weights of the model; packing again" in caplog.text
+        assert kept.read_bytes() == whole
+    caplog.clear()
+    before = kept.stat().st_ino
+    same(load_packed(file, config, "mmap", compare=True), expected)
+    assert (caplog.text, kept.stat().st_ino) == ("", before)
+
+
+def test_check_tensors_looks_at_the_copy(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(loading, "load_packed", lambda file, config, mode, progress, *, compare: asked.append(compare) or load_params(file, config))
+    for check in (False, True):
+        jaxllama.load(check_tensors=check)
+    assert asked == [False, True]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, getattr(os, "mkfifo", Path.mkdir)], ids=["folder", "pipe"])
+def test_what_is_no_file_under_its_name(file, folder, caplog, make):
+    folder.mkdir(parents=True)
+    path = memory.packed_path(folder, [file.path])
+    make(path)
+    with caplog.at_level(logging.WARNING):
+        same(load_packed(file, read_config(file), "mmap"), load_params(file, read_config(file)))
+    assert [record.message for record in caplog.records] == [
+        f"the weights are loaded without a copy in the cache folder, so processes do not share them: {path} is there, and is no file"
+    ]
+
+
+def test_a_folder_that_becomes_a_file_while_a_copy_is_written(tmp_path, caplog):
+    folder = tmp_path / "packed"
+    packed = memory.PackedFile(folder / "new.packed", size=1, limit=1)
+    packed.fill(FORMATS["Q8_0"], (1, 1, 32), [np.zeros((1, 34), np.uint8)], "<")
+    shutil.rmtree(folder)
+    folder.touch()
+    packed._finish()
+    assert "the copy of the weights could not be written: " in caplog.text
+    assert packed._file.closed
 
 
 def test_a_changed_model_has_another_file(folder, tmp_path):
@@ -230,7 +285,7 @@ def test_weights_are_mapped_where_unix_calls_are_missing(file, folder, monkeypat
     expected = load_params(file, config)
     same(load_packed(file, config, "mmap"), expected)
     settle()
-    monkeypatch.setattr(memory.PackedFile, "_write", full)  # nothing is packed again
+    monkeypatch.setattr(memory.PackedFile, "_put", full)  # nothing is packed again
     same(load_packed(file, config, "mmap"), expected)
 
 

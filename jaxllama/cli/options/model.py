@@ -31,7 +31,7 @@ MODEL = Group(
         sets="load mode",
     ),
     Option(("--mmap",), "mmap", "the same as --load-mode mmap", off=("--no-mmap",), off_help="the same as --load-mode none", env="MMAP", sets="load mode"),
-    Option(("--check-tensors",), "check_tensors", "check the tensor data for infinities and NaN when loading"),
+    Option(("--check-tensors",), "check_tensors", "check the tensor data for infinities and NaN when loading, and the copy of the weights in the cache folder"),
     *options_of("-mu/--model-url URL $MODEL_URL", later="downloading from any address is"),
     *options_of("-dr/--docker-repo REPO $DOCKER_REPO", later="downloading from Docker Hub is"),
 )
