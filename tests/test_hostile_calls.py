@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import hostile_calls
@@ -307,6 +308,31 @@ def test_sessions_with_arrays_that_none_has(parts, tmp_path, name, value):
     np.savez(path, **(arrays | {name: np.asarray(value)}))
     with pytest.raises(SessionError, match=name.replace(".", " ")):
         jaxllama.load_state(path, parts[2])
+
+
+def test_damaged_sessions(parts, tmp_path):
+    """A flag that says encrypted, a way of compressing that Python lacks, headers of archive and arrays: any byte may be another one."""
+    path = tmp_path / "session.npz"
+    jaxllama.save_state(path, parts[1])
+    whole = path.read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    places = [*range(60), *range(128, 190), *range(directory, directory + 60), *range(len(whole) - 22, len(whole))]
+    kinds = set()
+    for place in places:
+        for value in (1, 99):
+            damaged = BytesIO(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                jaxllama.load_state(damaged, parts[2])
+            except SessionError as error:
+                kinds.add(type(error.__cause__))
+    assert {RuntimeError, NotImplementedError} <= kinds
+
+
+def test_positions_that_no_session_has(parts, tmp_path):
+    for position in (-1, 17, 10**6):
+        with pytest.raises(ValueError, match=rf"the state's positions are \[{position}\], expected from 0 to its context of 16"):
+            jaxllama.save_state(tmp_path / "s.npz", replace(parts[1], positions=jnp.asarray([position], jnp.int32)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_options_that_are_no_whole_numbers(story_model):

@@ -115,17 +115,17 @@ def load_state(path: str | Path | BinaryIO, config: Config) -> DecodeState:
         SessionError: the file is no session, is damaged, or belongs to a model of another shape.
         MemoryError: its caches need more memory than is free.
     """
-    try:
-        with _opened(path) as raw, ZipFile(raw) as archive:
-            if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("its arrays are compressed")  # save_state never does; a few bytes could unfold to any size
-        with _opened(path) as raw, np.load(raw, allow_pickle=False) as file:
-            found = {name: file[name] for name in _FORM}
-            caches = [file[f"cache.{i}"] for i in range(len(file.files) - len(_FORM))]
-    except OSError:
-        raise
-    except Exception as error:  # numpy and zipfile meet damaged files with errors of many kinds
-        raise SessionError(f"{path}: expected a session file, found something else ({error})") from error
+    with _opened(path) as raw:
+        try:
+            with ZipFile(raw) as archive:
+                if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
+                    raise ValueError("its arrays are compressed")  # save_state never does; a few bytes could unfold to any size
+            raw.seek(0)
+            with np.load(raw, allow_pickle=False) as file:
+                found = {name: file[name] for name in _FORM}
+                caches = [file[f"cache.{i}"] for i in range(len(file.files) - len(_FORM))]
+        except Exception as error:  # zipfile and numpy meet damaged files with errors of many kinds
+            raise SessionError(f"{path}: expected a session file, found something else ({error})") from error
     for name, (axes, kinds) in _FORM.items():
         if found[name].ndim != axes or found[name].dtype.kind not in kinds:
             raise SessionError(f"{path}: {name} is {found[name].dtype}{list(found[name].shape)}, which no session has")
