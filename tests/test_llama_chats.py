@@ -37,8 +37,8 @@ class Scripted(Llama):
     """A vocabulary without a model: completions are written down beforehand, and what is asked is kept."""
 
     def __init__(self, chat_format: str, *texts: str):
-        super().__init__(jaxllama.embedded_model(), vocab_only=True, chat_format=chat_format)
-        self.texts, self.asked = list(texts), []
+        super().__init__(jaxllama.embedded_model(), vocab_only=True, n_ctx=4096, chat_format=chat_format)
+        self.texts, self.asked, self.reason = list(texts), [], "stop"
 
     def create_completion(self, prompt: Any, stream: bool = False, **options: Any) -> Any:
         shown = prompt[1:] if prompt[0] == self.token_bos() else prompt
@@ -47,7 +47,7 @@ class Scripted(Llama):
         report = (
             {"tokens": [text], "text_offset": [0], "token_logprobs": [-1.0], "top_logprobs": [{text: -1.0}]} if options.get("logprobs") is not None else None
         )
-        whole = {"text": text, "index": 0, "logprobs": report, "finish_reason": "stop"}
+        whole = {"text": text, "index": 0, "logprobs": report, "finish_reason": self.reason}
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
         if not stream:
             return head | {"choices": [whole], "usage": usage}
@@ -175,6 +175,19 @@ def test_function_calling_tells_results_and_calls():
     with pytest.raises(ValueError, match="Automatic streaming tool choice is not supported"):
         llama.create_chat_completion(USER, tools=TOOLS, tool_choice="required", stream=True)
     assert not jaxllama.Grammar.from_gbnf(llama.asked[1]["grammar"]).accepts("message:")
+
+
+def test_function_calling_ends_where_the_context_is_full():
+    llama = Scripted("chatml-function-calling")
+    begun = f"<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\nfunctions.f:\n" + '{"a": 1}\n'
+    for room in (0, 3):  # none for another choice; none for its call
+        llama._n_ctx, llama.texts, llama.asked = len(llama.tokenize(begun.encode(), special=True)) + room, ["functions.f", '{"a": 1}', "functions.f"], []
+        found = llama.create_chat_completion(USER, tools=TOOLS, tool_choice="required")
+        assert len(found["choices"][0]["message"]["tool_calls"]) == 1
+        assert len(llama.asked) == (3 if room else 2)
+    llama.texts, llama.reason = ["functions.f"] * 2, "length"
+    (choice,) = llama.create_chat_completion(USER, tools=TOOLS, tool_choice="auto")["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("functions.f", "length")
 
 
 # The file's template, and others

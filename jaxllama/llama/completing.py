@@ -25,6 +25,10 @@ class Completing(Saving):
     spm_infill: bool
     _n_ctx: int
 
+    def n_ctx(self) -> int:
+        """Tokens a sequence may have."""
+        return self._n_ctx
+
     def create_completion(
         self,
         prompt: str | Sequence[int],

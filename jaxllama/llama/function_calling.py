@@ -60,6 +60,9 @@ def function_calling(
     def complete(text: str, **more: Any) -> Any:
         return llama.create_completion(llama.encode_prompt(text), **{**asked, **more})
 
+    def fits(text: str) -> bool:
+        return len(llama.encode_prompt(text)) < llama.n_ctx()
+
     def message(text: str) -> Any:
         found = complete(text, stream=stream, logprobs=(top_logprobs or 0) if logprobs else None, grammar=grammar, response_format=response_format)
         return chunks_of(found) if stream else chat_of(found)
@@ -72,7 +75,10 @@ def function_calling(
         return call_chunks_of(tool["name"], found) if stream else calls_of([(tool["name"], found)])
     names = [f"functions.{tool['function']['name']}:" for tool in shown]
     first = ["message:"] if choice == "auto" else []
-    chosen = _chosen(complete(prompt, temperature=0.0, stop=[":"], grammar=_one_of([*names, *first]), max_tokens=None))
+    found = complete(prompt, temperature=0.0, stop=[":"], grammar=_one_of([*names, *first]), max_tokens=None)
+    chosen = _chosen(found)
+    if not chosen:
+        return chunks_of(iter([found])) if stream else chat_of(found)
     if chosen == "message":
         return message(prompt + "message:\n")
     if stream:
@@ -80,18 +86,20 @@ def function_calling(
             "Automatic streaming tool choice is not supported: chatml-function-calling streams messages, and calls of a tool that tool_choice names"
         )
     made: list[tuple[str, dict[str, Any]]] = []
-    while chosen.startswith("functions."):
+    while chosen.startswith("functions.") and (fits(f"{prompt}{chosen}:\n") or not made):  # a weak model calls without end
         name = chosen.removeprefix("functions.")
         prompt += f"{chosen}:\n"
         parameters = next(tool["function"]["parameters"] for tool in shown if tool["function"]["name"] == name)
         made.append((name, complete(prompt, json_schema=parameters, max_tokens=None)))
         prompt += made[-1][1]["choices"][0]["text"] + "\n"
-        chosen = _chosen(complete(prompt, stop=[":", _END], grammar=_one_of(names, also="?"), max_tokens=None))
+        chosen = _chosen(complete(prompt, stop=[":", _END], grammar=_one_of(names, also="?"), max_tokens=None)) if fits(prompt) else ""
     return calls_of(made)
 
 
 def _chosen(found: Mapping[str, Any]) -> str:
-    return found["choices"][0]["text"]
+    """What was written up to the colon; nothing where the context is full before it."""
+    (choice,) = found["choices"]
+    return choice["text"] if choice["finish_reason"] == "stop" else ""
 
 
 def _one_of(texts: Iterable[str], also: str = "") -> str:

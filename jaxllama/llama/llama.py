@@ -196,10 +196,6 @@ class Llama(Embedding):
         """The file's metadata, lists left out, as llama.cpp writes them."""
         return {k: _told(v) for k, v in self.file.metadata.items() if isinstance(v, str) or not hasattr(v, "__len__")}
 
-    def n_ctx(self) -> int:
-        """Tokens a sequence may have."""
-        return self._n_ctx
-
     def n_embd(self) -> int:
         """Numbers in an embedding."""
         return int(self.file.require(f"{self.file.require('general.architecture')}.embedding_length"))
