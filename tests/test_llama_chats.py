@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -198,6 +199,7 @@ def test_chats(llama):
     (choice,) = found["choices"]
     assert choice["message"]["content"] == llama.model.chat(USER, max_tokens=8, temperature=0)["choices"][0]["message"]["content"]
     assert len(choice["logprobs"]["content"]) == 8
+    assert llama.n_tokens in (found["usage"]["total_tokens"] - 1, found["usage"]["total_tokens"])  # what the chat has read
     chunks = list(llama.create_chat_completion(USER, max_tokens=8, stream=True, stream_options={"include_usage": True}, **COLD))
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant"}
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1]) == choice["message"]["content"]
@@ -229,6 +231,11 @@ def test_older_names_of_tools(llama, chats):
     assert (chats[-1][1]["tools"], chats[-1][1]["tool_choice"]) == (TOOLS, FORCED)
     assert found["choices"][0]["message"]["function_call"] == found["choices"][0]["message"]["tool_calls"][0]["function"]
     assert "timings" not in found
+    told = {name: chats[-1][1][name] for name in ("model", "max_tokens", "seed", "reasoning_format", "kept", "repeat_last_n")}
+    assert told == {"model": llama.model_path, "max_tokens": -1, "seed": llama._seed, "reasoning_format": "none", "kept": llama.kept, "repeat_last_n": 64}
+    with pytest.warns(UserWarning, match="logit_bias: tokens are from 0"):
+        llama.create_chat_completion(USER, logit_bias={-5: 1.0}, max_tokens=3, model="x", seed=8)
+    assert [chats[-1][1][name] for name in ("logit_bias", "max_tokens", "model", "seed")] == [{}, 3, "x", 8]
     found = llama.create_chat_completion(USER, tools=TOOLS, function_call="auto")
     assert chats[-1][1]["tool_choice"] == "auto"
     assert "function_call" not in found["choices"][0]["message"]
@@ -296,6 +303,8 @@ def test_formats_of_ones_own(monkeypatch):
     def whole(llama, messages, **options):
         return options["seed"]
 
+    assert mine(messages=USER).prompt == f"say {PROMPT}"  # both stay what they were
+    assert whole(llama, USER, seed=4) == 4
     llama.chat_format = "whole"
     assert llama.create_chat_completion(USER, seed=5) == 5
     with pytest.raises(ValueError, match="Formatter with name 'mine' is already registered"):
@@ -309,7 +318,7 @@ def test_formats_of_ones_own(monkeypatch):
         llama_chat_format.format_none  # noqa: B018
 
 
-def test_formatters_with_templates():
+def test_formatters_with_templates(monkeypatch):
     formatter = llama_chat_format.Jinja2ChatFormatter(MISTRAL, "</s>", "<s>", stop_token_ids=[2])
     found = formatter(messages=USER, tools=None)
     assert (found.prompt, found.stop, found.added_special) == (f"<s>[INST] {PROMPT} [/INST]", ["</s>"], True)
@@ -328,6 +337,10 @@ def test_formatters_with_templates():
         llama_chat_format.hf_tokenizer_config_to_chat_completion_handler({"chat_template": MISTRAL})
     with pytest.raises(ImportError, match="transformers"):
         llama_chat_format.hf_autotokenizer_to_chat_completion_handler("x")
+    theirs = SimpleNamespace(apply_chat_template=lambda messages, tokenize: messages[0]["content"], eos_token="</s>")
+    monkeypatch.setattr(jaxllama.llama.LlamaHFTokenizer, "from_pretrained", lambda name: SimpleNamespace(hf_tokenizer=theirs))
+    found = llama_chat_format.hf_autotokenizer_to_chat_formatter("x")(messages=USER)
+    assert (found.prompt, found.stop, found.added_special) == (PROMPT, "</s>", True)
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
     rendered = jinja2.Template(MISTRAL).render(messages=talk, bos_token="<s>", eos_token="</s>")
     assert "<s>" + llama_chat_format.format_mistral_instruct(messages=talk).prompt == rendered
