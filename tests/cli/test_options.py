@@ -169,12 +169,13 @@ def test_of_options_that_set_one_thing_the_last_counts(verb, one, other, first, 
         assert {name: getattr(args, name) for name in taken} == taken
         assert {name: getattr(args, name) for name in left} == {name: idle[name] for name in left}
         names = [word for word in given if word in (one.split()[0], other.split()[0])]
-        assert args.told == [f"{', '.join(names)}: given 2 times; the last counts"]
+        assert args.told == [f"{', '.join(names)}: they set the same; the last counts"]
 
 
 def test_what_is_given_twice_is_told():
     args = parse(run.VERB, "-n 3 --predict 4 -n 5 -r a -r b".split(), {})
-    assert (args.n_predict, args.stop, args.told) == (5, ["a", "b"], ["-n, --predict: given 3 times; the last counts"])
+    assert (args.n_predict, args.stop, args.told) == (5, ["a", "b"], ["-n, --predict: they set the same; the last counts"])
+    assert parse(run.VERB, ["-n", "3", "-n", "4"], {}).told == ["-n: given 2 times; the last counts"]
     args = parse(run.VERB, ["--chat-template", "chatml"], {"LLAMA_ARG_CHAT_TEMPLATE_FILE": "x", "LLAMA_ARG_TOP_K": "3"})
     assert (args.chat_template, args.chat_template_file, args.top_k) == ("chatml", None, 3)
     assert args.told == ["LLAMA_ARG_CHAT_TEMPLATE_FILE: no effect; --chat-template counts"]

@@ -80,7 +80,9 @@ def parse(verb: Verb, arguments: Sequence[str], environ: Mapping[str, str] = os.
     repeated = {option.thing for option, uses in options if uses and not option.many}
     told = [f"{', '.join(dict.fromkeys(names))}: no effect; {reason}" for reason, names in idle.items()]
     told += [f"{', '.join(variables[thing])}: no effect; {names[-1]} counts" for thing, names in said.items() if thing in variables]
-    told += [f"{', '.join(dict.fromkeys(n))}: given {len(n)} times; the last counts" for thing, n in said.items() if len(n) > 1 and thing in repeated]
+    for names in (n for thing, n in said.items() if len(n) > 1 and thing in repeated):
+        spelled = list(dict.fromkeys(names))
+        told.append(f"{', '.join(spelled)}: {'they set the same' if len(spelled) > 1 else f'given {len(names)} times'}; the last counts")
     return SimpleNamespace(**values, words=words, told=told, asked=None)
 
 
