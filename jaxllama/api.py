@@ -58,6 +58,9 @@ class Model:
     about a tenth of a second of tokens) runs to its end, then another's may come, and nobody holds anything between the pieces of a stream. What is compiled
     makes the others wait. Texts are the same as if each were alone. A single stream belongs to one thread at a time.
 
+    Processes: a model does not survive `fork()`, since XLA's threads do not. Load models after forking, or start processes with
+    `multiprocessing.get_context("spawn")`; in a forked process every call is a RuntimeError that says so.
+
     Attributes:
         config: sizes and options of the architecture; static under jit.
         params: the packed weights, a pytree.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .api import Model
+from .decode.processes import check_process
 from .formats.gguf import Field, open_gguf
 from .hub import find_model
 from .models import cache_dtype, load_packed, read_config
@@ -57,6 +58,7 @@ def load(
         GGUFError: the file is damaged, or holds what is not supported (with `check_tensors` also numbers that are not finite).
         FileNotFoundError: there is no such file or repository.
     """
+    check_process()
     if n_ctx is not None:
         n_ctx = whole_of("n_ctx", n_ctx, note=" (0 is the model's training context)")
     n_batch = whole_of("n_batch", n_batch, 1)

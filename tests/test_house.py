@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "chat": {"text"},
     "answers": {"numeric", "names", "text", "grammar", "decode", "request", "pieces", "chat", "api"},  # api: see TOLERATED
     "api": {"numeric", "names", "formats", "grammar", "text", "models", "decode", "prompt", "pieces", "score", "kept", "request", "chat", "answers"},
-    "loading": {"numeric", "names", "formats", "text", "quant", "models", "hub", "request", "notebook", "api"},
+    "loading": {"numeric", "decode", "names", "formats", "text", "quant", "models", "hub", "request", "notebook", "api"},
     "evaluate": {"names", "formats", "quant", "layers", "models", "decode", "api"},
     "__init__": {"environment", "formats", "grammar", "text", "quant", "models", "decode", "hub", "pieces", "score", "kept", "api", "loading", "evaluate"},
     "__main__": {"cli"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,9 +32,10 @@ DISPATCH_SECONDS = 0.1  # a dispatch is made about so long, so that text flows s
 class LogitsError(ValueError):
     """Nothing can be chosen: a model's logits are not numbers, or biases and samplers have left no token."""
 
-    def __init__(self, reason: Stop = Stop.BROKEN) -> None:
+    def __init__(self, reason: Stop = Stop.BROKEN, who: str = "the logit biases and samplers") -> None:
+        """Why, and with `Stop.FORBIDDEN` who has left no token."""
         super().__init__(
-            "the logit biases and samplers have left no token to choose from, or made logits that are not numbers"
+            f"{who} left no token to choose from, or made logits that are not numbers"
             if reason is Stop.FORBIDDEN
             else "the model's logits are not numbers; its file, or the copy of its weights in the cache folder, may be damaged: "
             "--check-tensors, or load(..., check_tensors=True), looks at every number of both"
@@ -259,12 +261,33 @@ def _adjusted(run: Run, session: Session, adjust: Adjust) -> Run:
     """The run with the logits that its caller wants instead, and without the slots that he stops."""
     logits, reasons = np.array(run.logits), np.array(run.reason)
     for slot in np.flatnonzero(reasons == Stop.RUNNING):
+        if np.isnan(logits[slot]).any():
+            raise LogitsError  # the model's own
         wanted = adjust(int(slot), session.tokens[slot], logits[slot])
         if wanted is None:
             reasons[slot] = Stop.CALLER
         else:
-            logits[slot] = wanted
+            logits[slot] = _checked(wanted, logits.shape[1:])
     return replace(run, logits=jnp.asarray(logits), reason=jnp.asarray(reasons))
+
+
+def _checked(wanted: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """What a logits processor returned.
+
+    Raises:
+        TypeError: it is not an array of as many real numbers as there are tokens.
+        LogitsError: they leave nothing to choose from.
+    """
+    found = np.asarray(wanted)
+    real = found.dtype.kind in "fiu" or found.dtype.name == "bfloat16"
+    if not real or found.shape != shape:
+        made = f"{found.dtype}{list(found.shape)}" if hasattr(wanted, "shape") else repr(wanted)[:60]
+        raise TypeError(f"the logits processor returned {made}, expected float32{list(shape)}, a logit for every token, or None to stop")
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float32)
+    if not found.max() < np.inf or found.max() == -np.inf:
+        raise LogitsError(Stop.FORBIDDEN, "the logits processor")
+    return found
 
 
 def _tokens(made: list[list[int]], logprobs: np.ndarray, run: Run, likely: np.ndarray, likely_logprobs: np.ndarray) -> Tokens:

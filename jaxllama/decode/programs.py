@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.monitoring
 
+from .processes import check_process, watch
 from .sampling import Sampling
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Programs:
         self._told = False
         self._lock, self._queue = threading.RLock(), threading.Lock()
         self._holder: int | None = None
+        watch(self)
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
@@ -77,7 +79,11 @@ class Programs:
 
         A turn lasts for a dispatch, never across a `yield` to a caller: he may not come back, and what he starts in between runs in the same thread. A turn
         within a turn is part of it.
+
+        Raises:
+            RuntimeError: the process was forked after a model was loaded.
         """
+        check_process()
         me = threading.get_ident()
         # Whoever waits for the lock holds the queue: a thread that has just had its turn and wants another one cannot overtake.
         with self._queue if self._holder != me else nullcontext():
@@ -91,6 +97,11 @@ class Programs:
             self._holder = before
             self._lock.release()
 
+    def acquire(self, timeout: float) -> bool:
+        """Take the turn for good; whether that was possible within so many seconds."""
+        start = time.monotonic()
+        return self._queue.acquire(timeout=timeout) and self._lock.acquire(timeout=max(0.0, timeout - (time.monotonic() - start)))
+
     def tell(self, compiling: Callable[[str, float | None], None] | None) -> None:
         """Let one function be told of both ends: (name, None), and (name, seconds)."""
         self.notify = None if compiling is None else lambda name: compiling(name, None)
@@ -103,6 +114,8 @@ class Programs:
     def __call__(self, function: Any, *args: Any, **static: Any) -> Any:
         """`function(*args, **static)`; `static` are the keyword arguments it was jitted with as static."""
         with self.turn():
+            if jax.config.jax_disable_jit:
+                return function(*args, **static)
             return self._find(function, args, static)(*args)
 
     def _find(self, function: Any, args: tuple[Any, ...], static: dict[str, Any]) -> Any:

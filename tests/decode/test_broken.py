@@ -8,7 +8,7 @@ import pytest
 
 import jaxllama
 from jaxllama.cli.main import main
-from jaxllama.decode import LogitsError, Stop, begin, jit_choose, logits_kernel, make_sampling, start_history, stream_tokens
+from jaxllama.decode import LogitsError, Stop, begin, generate, jit_choose, logits_kernel, make_sampling, start_history, stream_tokens
 from jaxllama.evaluate import save_base, score_choices
 from jaxllama.evaluate.choices import Question
 from jaxllama.evaluate.speed import SpeedTest, measure
@@ -78,8 +78,36 @@ NONE = dict.fromkeys(range(2048), False)  # no token of the embedded vocabulary
     ids=["bias, greedy", "bias", "first", "last"],
 )
 def test_samplers_and_biases_that_leave_nothing(story_model, options):
-    with pytest.raises(LogitsError, match="have left no token to choose from, or made logits that are not numbers"):
+    with pytest.raises(LogitsError, match="left no token to choose from, or made logits that are not numbers"):
         story_model.generate("Once", n_predict=2, **options)
+
+
+@pytest.mark.parametrize("returned", [5, True, 2.5, "x", [1.0], [[0.0] * 2048], np.zeros((1, 2048)), np.zeros(2048, complex), np.zeros(2048, bool), {}])
+def test_processors_that_return_no_logits(story_model, returned):
+    with pytest.raises(TypeError, match=r"the logits processor returned .*, expected float32\[2048\], a logit for every token, or None to stop"):
+        story_model.generate("Once", n_predict=2, logits_processor=lambda _, logits: returned)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300, -np.inf])
+def test_processors_that_leave_no_numbers(story_model, value):
+    """The file is not to blame."""
+    with pytest.raises(LogitsError, match="the logits processor left no token to choose from, or made logits that are not numbers"):
+        story_model.generate("Once", n_predict=2, logits_processor=lambda _, logits: np.full(len(logits), value))
+
+
+def test_a_processor_is_not_blamed_for_the_model(model):
+    asked = []
+    with pytest.raises(LogitsError, match=MESSAGE):
+        model.generate("Once", n_predict=2, logits_processor=lambda _, logits: asked.append(logits))
+    assert not asked
+
+
+@pytest.mark.parametrize("form", [list, lambda x: x.astype(np.float64), jnp.asarray, lambda x: np.round(x * 100).astype(int)])
+def test_what_processors_may_return(form):
+    logits = np.linspace(-1, 1, 5, dtype=np.float32)
+    found = generate._checked(form(logits), (5,))
+    assert found.dtype == np.float32
+    assert found.argmax() == 4
 
 
 def test_the_command_says_so(damaged, model, monkeypatch, capsys):
