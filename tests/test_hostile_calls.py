@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -272,6 +274,27 @@ def test_unsigned_numbers_are_clamped_at_the_top_inside_of_jit(parts):
     assert jax.jit(lambda ids: jaxllama.qtake(stack, ids, ids[0]))(top)[0, 0] == 160
     np.testing.assert_array_equal(jax.jit(lambda i: jaxllama.qmatmul(jnp.ones(32), stack, i))(top[0]), jaxllama.qmatmul(jnp.ones(32), stack, 1))
     assert jax.jit(jaxllama.rollback)(replace(state, positions=jnp.asarray([3], jnp.int32)), top).positions.tolist() == [0]
+
+
+def test_the_types_of_64_bits_that_jax_can_have(parts):
+    params, state, config = parts
+    two = jaxllama.fork(state, [0, 0])  # several slots are written in a loop
+    with jax.enable_x64(True):
+        for ids in (jnp.asarray([1, 2]), jnp.asarray([1, 2], jnp.uint64)):
+            logits, after = jax.eval_shape(partial(jaxllama.step, config=config), params, two, ids)
+            assert (logits.dtype, after.positions.dtype) == (jnp.float32, jnp.int32)
+        assert jaxllama.rollback(two, jnp.asarray([1, 0])).positions.dtype == jnp.int32
+
+
+GENERATED = "import jaxllama; print(jaxllama.load(n_ctx=32).generate('Once', n_predict=2, seed=1, **{}).text)"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("setting", "options"), [("JAX_ENABLE_X64", {"grammar": 'root ::= "ab"+'}), ("JAX_DISABLE_JIT", {})])
+def test_settings_of_jax_change_no_text(default_model, setting, options):
+    done = subprocess.run([sys.executable, "-c", GENERATED.format(options)], capture_output=True, text=True, env=os.environ | {setting: "1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == default_model.generate("Once", n_predict=2, seed=1, **options).text + "\n"
 
 
 def test_states_that_were_given_away(parts):

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,11 @@ def _heard(event: str, **_: Any) -> None:
 
 
 jax.monitoring.register_event_listener(_heard)
+
+
+def _in_32_bits() -> AbstractContextManager[None]:
+    """What programs are traced in, whatever jax_enable_x64 is: numbers have the types that kernels read."""
+    return jax.enable_x64(False)
 
 
 class Turn:
@@ -109,12 +114,13 @@ class Programs:
 
     def prepare(self, function: Any, *args: Any, **static: Any) -> None:
         """Compile what `self(function, *args, **static)` would run; arrays may be given by their shapes (`jax.ShapeDtypeStruct`)."""
-        self._find(function, args, static)
+        with _in_32_bits():
+            self._find(function, args, static)
 
     def __call__(self, function: Any, *args: Any, **static: Any) -> Any:
         """`function(*args, **static)`; `static` are the keyword arguments it was jitted with as static."""
-        with self.turn():
-            if jax.config.jax_disable_jit:
+        with self.turn(), _in_32_bits():
+            if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
                 return function(*args, **static)
             return self._find(function, args, static)(*args)
 
