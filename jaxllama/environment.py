@@ -131,11 +131,13 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
     """
     import jax
 
+    if not isinstance(folder, (str, os.PathLike, type(None))):
+        raise TypeError(f"expected the name of a folder, found {folder!r}")
     try:
         path = Path(folder) if folder is not None else cache_folder()
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         next(path.iterdir(), None)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a null character
         _log.warning("compiled programs are not kept on disk: %s", error)
         return None
     errors = _CacheErrors(path)

@@ -15,7 +15,7 @@ from .models import cache_dtype, load_packed, read_config
 from .models.parameters import Progress
 from .names import tells_nearest
 from .notebook import compiling_bar
-from .numeric import whole_of
+from .numeric import flag_of, whole_of
 from .quant.quantize_file import check_tensor
 from .text import Tokenizer
 
@@ -62,6 +62,7 @@ def load(
     if n_ctx is not None:
         n_ctx = whole_of("n_ctx", n_ctx, note=" (0 is the model's training context)")
     n_batch = whole_of("n_batch", n_batch, 1)
+    exact, check_tensors = flag_of("exact", exact), flag_of("check_tensors", check_tensors)
     if compiling is not None and not callable(compiling):
         raise TypeError(f"compiling: expected a function of a program's name and the seconds it took, found {compiling!r}")
     if isinstance(overrides, str) or not isinstance(overrides, Iterable) or not all(isinstance(one, Field) for one in overrides):

@@ -42,6 +42,17 @@ def whole_of(name: str, given: Any, least: int = 0, most: int | None = None, *, 
     return found
 
 
+def flag_of(name: str, given: Any) -> bool:
+    """True or false.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(given, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, not {given!r}")
+    return bool(given)
+
+
 def ids_of(given: Any, expected: str = "expected token ids") -> list[int]:
     """Ids as a list of Python's numbers.
 

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "numeric": set(),
     "environment": set(),
     "formats": {"names"},
-    "grammar": set(),
+    "grammar": {"numeric"},
     "text": {"numeric", "formats", "grammar"},
     "kernels": {"environment"},
     "quant": {"numeric", "names", "environment", "formats", "kernels"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,8 +38,6 @@ def state(model):
         (lambda: jaxllama.load(compiling=5), "compiling: expected a function"),
         (lambda: jaxllama.load(5), "expected the path of a GGUF file, or user/name of a hub repository, found 5"),
         (lambda: jaxllama.load(b"x.gguf"), "expected the path of a GGUF file, or user/name"),
-        (lambda: jaxllama.open_gguf(None), "expected the path of a GGUF file, found None"),
-        (lambda: jaxllama.open_gguf(""), "expected the path of a GGUF file, found ''"),
         (lambda: jaxllama.parse_overrides(None), "expected KEY=TYPE:VALUE as a text, found None"),
         (lambda: Grammar.from_gbnf(None), r"expected GBNF as a text \(str\), found None"),
         (lambda: Grammar.from_regex(b"x"), "expected a regular expression as a text"),
@@ -171,3 +172,66 @@ def test_reprs_are_one_line(model, state):
         assert len(repr(value)) < 200
     assert repr(state) == "DecodeState(positions=[0], n_ctx=64, float16 caches of " + repr(state).rsplit("of ", 1)[1]
     assert repr(session).startswith(f"Session([{len(model.encode('Once upon a time'))}] tokens, DecodeState(positions=[")
+
+
+ODD = (None, "x", b"x", 1.5, float("nan"), -1, 2**40, 2**70, True, [], {}, {"a": 1}, object(), np.asarray(["x"]), jnp.ones(3), 2j)
+"""Values of which hardly any is what an argument takes."""
+
+
+def _calls(model, state, weight):
+    blocks = jaxllama.to_blocks(weight)
+    place = (follow := model.follow(Grammar.from_gbnf('root ::= "a"'))).start
+    ids, config, params = [1], model.config, model.params
+    return {
+        "state": lambda odd: jaxllama.step(params, odd, ids, config=config),
+        "params": lambda odd: jaxllama.step(odd, state, ids, config=config),
+        "config": lambda odd: jaxllama.step(params, state, ids, config=odd),
+        "tokens": lambda odd: jaxllama.step(params, state, odd, config=config),
+        "active": lambda odd: None if odd is None else jaxllama.step(params, state, ids, odd, config=config),
+        "prompt": lambda odd: jaxllama.prefill(params, state, odd, [1], config=config),
+        "lengths": lambda odd: jaxllama.prefill(params, state, [[1]], odd, config=config),
+        "forward": lambda odd: jaxllama.forward(params, state, odd, config=config),
+        "rollback": lambda odd: jaxllama.rollback(state, odd),
+        "rolled back": lambda odd: jaxllama.rollback(odd, 1),
+        "forked": lambda odd: jaxllama.fork(odd),
+        "saved": lambda odd: jaxllama.save_state("never", odd),
+        "init_state": lambda odd: jaxllama.init_state(odd, n_ctx=8, padding=8),
+        "slots": lambda odd: jaxllama.init_state(config, odd, n_ctx=8, padding=8),
+        "n_ctx": lambda odd: jaxllama.init_state(config, n_ctx=odd, padding=8),
+        "padding": lambda odd: jaxllama.init_state(config, n_ctx=8, padding=odd),
+        "cache_type": lambda odd: jaxllama.init_state(config, n_ctx=8, padding=8, cache_type=odd),
+        "Kept": jaxllama.Kept,
+        "logit_bias": lambda odd: jaxllama.make_sampling(logit_bias=odd),
+        "biased": lambda odd: jaxllama.make_sampling(logit_bias={odd: 1.0} if odd.__hash__ else odd),
+        "bias": lambda odd: jaxllama.make_sampling(logit_bias={1: odd}),
+        "stack": lambda odd: jaxllama.from_blocks(iter(blocks), "Q8_0", stack=odd),
+        "byte_order": lambda odd: jaxllama.from_blocks(blocks, "Q8_0", byte_order=odd),
+        "blocks": lambda odd: jaxllama.from_blocks(odd, "Q8_0", stack=1),
+        "format": lambda odd: jaxllama.from_blocks(blocks, odd),
+        "ids of rows": lambda odd: jaxllama.qtake(weight, odd),
+        "matrix": lambda odd: jaxllama.qtake(weight, 0, odd),
+        "x": lambda odd: jaxllama.qmatmul(odd, weight),
+        "weight": lambda odd: jaxllama.qmatmul(jnp.ones(32), odd),
+        "token": lambda odd: follow.advance(place, odd),
+        "place": lambda odd: follow.advance(odd, 1),
+        "mask": follow.mask,
+        "shown": lambda odd: model.stream("x", shown=odd),
+        "exact": lambda odd: jaxllama.load(exact=odd) if odd is not True else None,
+        "check_tensors": lambda odd: jaxllama.load(check_tensors=odd) if odd is not True else None,
+        "piece": model.tokenizer.piece,
+        "decode": model.tokenizer.decode,
+    }
+
+
+def test_odd_values_end_in_errors_of_our_own(model, state, weight):
+    """They are raised here, with words about the argument, and not where Python or JAX stumbles over it."""
+    foreign = []
+    for name, call in _calls(model, state, weight).items():
+        for odd in ODD:
+            try:
+                call(odd)
+            except Exception as error:
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                if not (Path(last.filename).is_relative_to(Path(jaxllama.__file__).parent) and (last.line or "").startswith("raise ")):
+                    foreign.append(f"{name}, {odd!r}: {error!r}")
+    assert not foreign, "\n".join(foreign)

@@ -204,7 +204,7 @@ def make_sampling(
             raise ValueError(f"{name} must be at least {least}{'' if most is None else f' and at most {most}'}, not {parameters[name]}")
     if (np.asarray(values["repeat_penalty"]) <= 0).any():
         raise ValueError(f"repeat_penalty must be above 0, not {parameters['repeat_penalty']}")
-    if not isinstance(logit_bias, (Mapping, Sequence)):
+    if not isinstance(logit_bias, (Mapping, Sequence)) or not all(isinstance(one, Mapping) for one in logit_bias if not isinstance(logit_bias, Mapping)):
         raise ValueError(f"logit_bias: expected a mapping from tokens to numbers, or one for each sequence, found {logit_bias!r}")
     given = [logit_bias] * slots if isinstance(logit_bias, Mapping) else list(logit_bias)
     if len(given) != slots:

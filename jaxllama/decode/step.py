@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,13 @@ def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.
     return project(params, x, config=config), replace(state, positions=state.positions + counts)
 
 
+def _flags(active: Any) -> np.ndarray | jax.Array:
+    found = active if isinstance(active, jax.Array) else np.asarray(active)
+    if found.dtype != np.bool_:
+        raise TypeError(f"active must be booleans, one a slot, not {active!r}")
+    return found
+
+
 def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Array | None = None, *, config: Config) -> tuple[jax.Array, DecodeState]:
     """Run one token of every slot through the model.
 
@@ -56,12 +64,9 @@ def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Arra
 
     Law: `step` after `prefill(tokens[:-1])` equals `prefill(tokens)`.
     """
-    chosen = active if isinstance(active, jax.Array) else np.ones(np.shape(state.positions), bool) if active is None else np.asarray(active)
-    if chosen.dtype != np.bool_:
-        raise TypeError(f"active must be booleans, one a slot, not {active!r}")
-    moved = chosen.astype(jnp.int32)
+    moved = None if active is None else _flags(active).astype(np.int32)
     x, state = hidden(params, state, integers("tokens", tokens)[..., None], moved, config=config)
-    return project(params, x[:, 0], config=config), replace(state, positions=state.positions + moved)
+    return project(params, x[:, 0], config=config), replace(state, positions=state.positions + (1 if moved is None else jnp.asarray(moved)))
 
 
 jit_prefill = jax.jit(prefill, static_argnames=("config",), donate_argnames=("state",))

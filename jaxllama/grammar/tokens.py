@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from jaxllama.numeric import whole_of
+
 from .automaton import Automaton
 from .grammar import Grammar
 from .rows import WHOLE
@@ -49,6 +51,7 @@ class TokenGrammar:
 
     def mask(self, place: Place) -> np.ndarray:
         """bool[V], the tokens that may come next; those that end a generation where the text may end."""
+        _check_place(place)
         tables = self.tables
         tables.prepare(place)
         states = tables.states
@@ -75,9 +78,11 @@ class TokenGrammar:
         """Where a token leads.
 
         Raises:
-            ValueError: the grammar does not allow it there.
+            ValueError: the grammar does not allow it there, or there is no such token.
         """
+        _check_place(place)
         tables = self.tables
+        token = whole_of("a token", token, 0, tables.size - 1)
         tables.prepare(place)
         effect = tables.taken(place.state, token)
         piece = tables.trie.piece(token)
@@ -92,3 +97,8 @@ class TokenGrammar:
         for token in tokens:
             place = self.advance(place, token)
         return place
+
+
+def _check_place(given: object) -> None:
+    if not isinstance(given, Place):
+        raise TypeError(f"expected a place in the grammar, as `start` and `advance` give it, found {given!r}")

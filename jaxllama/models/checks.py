@@ -29,9 +29,12 @@ def check_inputs(params: dict[str, Any], state: DecodeState, tokens: np.ndarray 
         counts: how many of each slot's tokens count, int32[B]; None for all.
 
     Raises:
+        TypeError: params, state or config are something else.
         ValueError: a shape or a type is not what this model has; or, where the values are known, a token is outside of the vocabulary.
         ContextFull: the values are known, and a slot has no room for its tokens.
     """
+    if not isinstance(config, Config):
+        raise TypeError(f"config: expected a model's configuration, which read_config makes, found {type(config).__name__}")
     _check_state(state, config)
     _check_params(params, config)
     if tokens.ndim != 2 or tokens.shape[0] != state.slots or not 1 <= tokens.shape[1] <= state.capacity or not jnp.issubdtype(tokens.dtype, jnp.integer):
@@ -65,8 +68,6 @@ def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, co
 
 
 def _check_state(state: DecodeState, config: Config) -> None:
-    if not isinstance(state, DecodeState):
-        raise TypeError(f"expected a state, which init_state makes, found {type(state).__name__}")
     check_held(state)
     if state.positions.shape != (state.slots,) or state.positions.dtype != jnp.int32:
         raise ValueError(f"the state's positions are {state.positions.dtype}{list(state.positions.shape)}, expected int32[{state.slots}], one a slot")
@@ -98,8 +99,10 @@ def _shapes(memories: Sequence[Leaves]) -> str:
 
 
 def _check_params(params: dict[str, Any], config: Config) -> None:
+    if not isinstance(params, dict) or not {"token_embd", "output_norm", "blocks"} <= params.keys():
+        raise TypeError(f"params: expected a model's parameters, which load_params makes, found {type(params).__name__}")
     embedding: QTensor = params["token_embd"]
-    if embedding.shape != (1, config.n_vocab, config.n_embd) or params["output_norm"].shape != (config.n_embd,):
+    if not isinstance(embedding, QTensor) or embedding.shape != (1, config.n_vocab, config.n_embd) or params["output_norm"].shape != (config.n_embd,):
         expected = f"[{config.n_vocab}, {config.n_embd}]"
         raise ValueError(f"token_embd has shape {list(embedding.shape[1:])}, expected {expected}: these are the parameters of another model than config's")
     layers = members(config.layers)

@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from jaxllama.environment import available_memory
 from jaxllama.layers.attention import BLOCK
+from jaxllama.numeric import whole_of
 
 from .config import Config
 from .layer import members
@@ -81,7 +82,9 @@ def given_away(state: DecodeState) -> bool:
 
 
 def check_held(state: DecodeState) -> None:
-    """Raises ValueError where a state was donated: another one goes on with its caches."""
+    """Raises ValueError where a state was donated: another one goes on with its caches. And TypeError where it is none."""
+    if not isinstance(state, DecodeState):
+        raise TypeError(f"expected a state, which init_state makes, found {type(state).__name__}")
     if given_away(state):
         raise ValueError("the state was given away to a call that continued it; use the state that the call returned, or fork it before")
 
@@ -100,8 +103,9 @@ def init_state(config: Config, slots: int = 1, *, n_ctx: int, padding: int, cach
         cache_type: "f16", "f32" or "bf16".
     """
     dtype = cache_dtype(cache_type)
-    if slots < 1 or n_ctx < 1 or padding < 0:
-        raise ValueError(f"slots and n_ctx must be at least 1 and padding at least 0, not {slots}, {n_ctx} and {padding}")
+    if not isinstance(config, Config):
+        raise TypeError(f"config: expected a model's configuration, which read_config makes, found {type(config).__name__}")
+    slots, n_ctx, padding = whole_of("slots", slots, 1), whole_of("n_ctx", n_ctx, 1), whole_of("padding", padding)
     capacity = -(-(n_ctx + max(padding, 1)) // BLOCK) * BLOCK
     make = partial(memories_for, config, slots, capacity, dtype)
     nbytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(make)))

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxllama.numeric import whole_of
+
 from . import layout
 from .block import BlockFormat
 from .blocks import FORMATS, format_named
@@ -122,14 +124,19 @@ def from_blocks(
     if isinstance(blocks, np.ndarray):
         blocks = blocks[(None,) * max(0, 3 - blocks.ndim)]  # a row is a matrix of one row
         stack = blocks.shape[0]
+    if byte_order not in ("<", ">"):
+        raise ValueError(f"byte_order is '<' or '>', not {byte_order!r}")
     if not isinstance(blocks, Iterable):
         raise TypeError(f"expected the bytes of blocks, as quantize makes them, found {type(blocks).__name__}")
     if stack is None:
         raise ValueError("from_blocks needs `stack`, the number of matrices, when the blocks come one after the other")
+    stack = whole_of("stack", stack, 1, 2**31 - 1)
     rest = iter(blocks)
     first = next(rest, None)
     if first is None:
         raise ValueError(f"expected {stack} matrices, found 0")
+    if not isinstance(first, np.ndarray):
+        raise TypeError(f"expected arrays of blocks, found {type(first).__name__}")
     if first.ndim != 2 or first.dtype != np.uint8:
         raise ValueError(f"blocks are uint8[rows, row bytes] or uint8[stack, rows, row bytes], found {first.dtype}{list(first.shape)}")
     rows, row_bytes = first.shape

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import mmap
+import re
 
 import gguf as independent
 import numpy as np
 import pytest
 
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, GGUFError, TensorData, ValueType, field_of, open_gguf, rewrite, write_gguf, write_split
-from jaxllama.formats.gguf.types import DTYPES
+from jaxllama.formats.gguf.types import DTYPES, TENSOR_TYPES, TensorType, add_tensor_type
 
 F32 = TENSOR_TYPE_NAMES["F32"]
 
@@ -195,3 +196,32 @@ def test_writing_checks_first_and_says_what_is_done(tmp_path):
     with pytest.raises(GGUFError, match="version: expected 2 or 3, found 1"):
         write_gguf(tmp_path / "b.gguf", [], [], version=1)
     assert [p.name for p in tmp_path.iterdir()] == ["a.gguf"]
+
+
+@pytest.mark.parametrize("path", [None, "", 5, b"model.gguf"])
+def test_what_is_no_path(path):
+    with pytest.raises(TypeError, match=f"expected the path of a GGUF file, found {re.escape(repr(path))}"):
+        open_gguf(path)
+
+
+def test_places_that_hold_no_file(tmp_path):
+    with pytest.raises(GGUFError, match="expected a file that is stored somewhere, found a folder"):
+        open_gguf(tmp_path)
+    with pytest.raises(GGUFError, match="expected a file that is stored somewhere, found a device or a pipe"):
+        open_gguf("/dev/null")
+    with pytest.raises(FileNotFoundError):
+        open_gguf(tmp_path / "none.gguf")
+
+
+@pytest.mark.parametrize(("number", "name"), [(2, "NEW"), (900, "Q4_0"), (2, "Q4_0")])
+def test_types_whose_number_or_name_is_taken(number, name):
+    before = dict(TENSOR_TYPES)
+    with pytest.raises(ValueError, match=rf"tensor type {number} '{name}': GGUF's .*Q4_0.* has its number or its name"):
+        add_tensor_type(TensorType(number, name, 32, 18))
+    assert before == TENSOR_TYPES
+
+
+@pytest.mark.parametrize("number", [-1, 2**31])
+def test_numbers_that_no_type_has(number):
+    with pytest.raises(ValueError, match=f"the number of a tensor type is from 0 to 2147483647, not {number}"):
+        add_tensor_type(TensorType(number, "NEW", 32, 18))

@@ -34,6 +34,7 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
     ({"type": "number", "minimum": 5e-324, "maximum": 1}, ["0." + "0" * 323 + "5", "0.1"], ["0", "0." + "0" * 323 + "4"]),
     ({"type": "integer", "multipleOf": 5, "minimum": 0, "maximum": 100}, [0, 5, 100], [4, 105]),
     ({"type": "number", "multipleOf": 0.01}, ["5", "0.12", "-3.1"], ["0.123"]),
+    ({"type": "number", "minimum": 0, "exclusiveMinimum": 0, "maximum": 1, "multipleOf": 0.01}, ["0.05", "0.10", "1", "0.01"], ["0", "0.00", "0.001", "1.01"]),
     ({"type": "number", "multipleOf": 0.5, "minimum": -1, "exclusiveMaximum": 1}, ["0.5", "0.0", "-1.0"], ["0.25", "1.0"]),
     ({"type": "integer", "multipleOf": 0.5, "minimum": 2.5}, [3], [2]),
     ({"type": "integer", "multipleOf": 1.5, "minimum": 0, "maximum": 9}, [0, 3, 9], [1, 12]),
