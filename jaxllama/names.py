@@ -29,7 +29,9 @@ def refuse_unknown(function: str, given: Iterable[str], known: Iterable[str], el
 
 def tells_nearest(function: _Function) -> _Function:
     """A function whose parameters are all named, with `refuse_unknown` in place of Python's own error."""
-    named = [p.name for p in signature(function).parameters.values() if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
+    parameters = signature(function).parameters.values()
+    assert not any(p.kind is Parameter.VAR_KEYWORD for p in parameters), f"{function.__name__} takes options that have no names here"
+    named = [p.name for p in parameters if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
     taken = [name for name in named if name != "self"]
 
     @wraps(function)

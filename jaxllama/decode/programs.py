@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import jax.monitoring
 
+from jaxllama.quant import format_changes
+
 from .processes import check_process, watch
 from .sampling import Sampling
 
@@ -126,7 +128,7 @@ class Programs:
 
     def _find(self, function: Any, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
         leaves, tree = jax.tree.flatten(args)
-        key = (function, tree, tuple((x.shape, x.dtype) for x in leaves), tuple(static.items()))
+        key = (function, tree, tuple((x.shape, x.dtype) for x in leaves), tuple(static.items()), format_changes())
         own = any(callable(one) for arg in args if isinstance(arg, Sampling) for one in arg.chain)
         with self.turn():
             found = self._compiled.get(key)

@@ -9,7 +9,7 @@ from .memory import Memory
 from .qtensor import QTensor, from_blocks, to_blocks
 from .quantize import quantize
 from .quantize_file import plan_file, quantize_file, write_plan
-from .register import register_format
+from .register import format_changes, register_format
 from .stack import LayerStack, stack_layers, stack_matmul
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Part",
     "QTensor",
     "dequantize",
+    "format_changes",
     "from_blocks",
     "integers",
     "plan_file",

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -322,7 +321,16 @@ def write_plan(
 
 @tells_nearest
 def quantize_file(
-    source: str | Path, target: str | Path, file_type: str, *, importance: ImportanceMatrix | str | Path | None = None, pure: bool = False, **options: Any
+    source: str | Path,
+    target: str | Path,
+    file_type: str,
+    *,
+    importance: ImportanceMatrix | str | Path | None = None,
+    pure: bool = False,
+    choices: Choices | None = None,
+    prune: Sequence[int] = (),
+    overrides: Sequence[Field] = (),
+    allow_requantize: bool = False,
 ) -> Path:
     """Quantize a GGUF file: what `jaxllama quantize` does, in one call.
 
@@ -332,7 +340,8 @@ def quantize_file(
         file_type: llama.cpp's name, such as "Q4_K_M"; or "COPY".
         importance: an importance matrix, or the file of one.
         pure: all tensors in the file type's own format, instead of a mixture.
-        **options: of `plan_file`; `choices` for more than `pure`.
+        choices: more than `pure`, in its place.
+        prune, overrides, allow_requantize: as for `plan_file`.
 
     Returns:
         The new file's path.
@@ -350,7 +359,8 @@ def quantize_file(
     if not isinstance(file_type, str):
         raise TypeError(f"file_type: expected a name such as Q4_K_M, found {file_type!r}")
     kind = file_type if file_type == "COPY" else known_file_type(file_type)
-    plan = plan_file(file, kind, options.pop("choices", None) or Choices(pure=pure), importance=matrix, importance_path=path, **options)
+    more = {"prune": prune, "overrides": overrides, "allow_requantize": allow_requantize}
+    plan = plan_file(file, kind, choices or Choices(pure=pure), importance=matrix, importance_path=path, **more)
     plan.check_importance(file.path, kind)
     for note in plan.notes:
         warnings.warn(note, stacklevel=2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxllama.formats.gguf.types import TensorType, add_tensor_type
+from jaxllama.numeric import real, whole
 
 from .block import F16_MAX, Array, BlockFormat, Part
 from .blocks import FORMATS
@@ -18,6 +20,14 @@ from .mixtures import FILE_TYPES
 Dequantize = Callable[[Mapping[str, Array]], Array]
 QuantizeBlocks = Callable[[Array, "Array | None"], Array]
 _DTYPES = ("u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4")
+
+
+_changes = 0
+
+
+def format_changes() -> int:
+    """How often a format that was known got other functions: programs compiled before are of the functions of before."""
+    return _changes
 
 
 def register_format(
@@ -45,13 +55,23 @@ def register_format(
         largest: the largest magnitude that a block can hold.
 
     Raises:
-        ValueError: the name or the number is taken, or a function does not fit the table. A format that was registered before may get other functions.
+        ValueError: the name or the number is taken, or a function does not fit the table. A format that was registered before may get other functions; models
+            that are loaded use them from then on.
+        TypeError: an argument is of another type.
     """
+    global _changes
     if not (isinstance(name, str) and name.isascii() and name.isidentifier() and name == name.upper()):
         raise ValueError(f"a format's name has capitals, digits and underscores, not {name!r}")
+    numbers = whole(id), whole(weights), real(largest)
+    if None in numbers or not callable(dequantize) or not (quantize is None or callable(quantize)) or not isinstance(parts, Mapping):
+        raise TypeError(
+            f"{name}: expected whole numbers as id and weights, a mapping as parts, functions as dequantize and quantize, a number as largest; "
+            f"found {id!r}, {weights!r}, {parts!r}, {dequantize!r}, {quantize!r} and {largest!r}"
+        )
     table, offset = [], 0
-    for part, (dtype, count) in parts.items():
-        if dtype not in _DTYPES or count < 1:
+    for part, pair in parts.items():
+        dtype, count = pair if isinstance(pair, (tuple, list)) and len(pair) == 2 else (pair, 0)
+        if not isinstance(part, str) or dtype not in _DTYPES or whole(count) is None or count < 1:
             raise ValueError(f"part '{part}' of {name} has one of the types {', '.join(_DTYPES)} at least once, not {dtype!r} {count} times")
         table.append(Part(part, offset, dtype, count))
         offset += table[-1].nbytes
@@ -65,6 +85,7 @@ def register_format(
     if known is None:
         add_tensor_type(kind)
     else:
+        _changes += 1
         jax.clear_caches()  # programs with its functions of before
     FORMATS[name] = BlockFormat(
         name,
@@ -83,12 +104,20 @@ def _check(name: str, weights: int, size: int, table: list[Part], dequantize: De
     """Hold the functions' results against the table, for three blocks."""
     given = {part.name: jax.ShapeDtypeStruct((part.count, 3), np.dtype(part.dtype)) for part in table}
     found = jax.eval_shape(dequantize, given)
-    if found.shape != (weights, 3) or found.dtype != jnp.float32:
-        raise ValueError(f"dequantize of {name} makes {found.dtype}{list(found.shape)} of 3 blocks, expected float32[{weights}, 3]")
+    if not _is(found, (weights, 3), jnp.float32):
+        raise ValueError(f"dequantize of {name} makes {_shown(found)} of 3 blocks, expected float32[{weights}, 3]")
     if quantize is not None:
         made = jax.eval_shape(lambda x: quantize(x, None), jax.ShapeDtypeStruct((weights, 3), jnp.float32))
-        if made.shape != (size, 3) or made.dtype != jnp.uint8:
-            raise ValueError(f"quantize of {name} makes {made.dtype}{list(made.shape)} of 3 blocks, expected uint8[{size}, 3]")
+        if not _is(made, (size, 3), jnp.uint8):
+            raise ValueError(f"quantize of {name} makes {_shown(made)} of 3 blocks, expected uint8[{size}, 3]")
+
+
+def _is(found: Any, shape: tuple[int, ...], dtype: Any) -> bool:
+    return isinstance(found, jax.ShapeDtypeStruct) and found.shape == shape and found.dtype == dtype
+
+
+def _shown(found: Any) -> str:
+    return f"{found.dtype}{list(found.shape)}" if isinstance(found, jax.ShapeDtypeStruct) else repr(found)
 
 
 def _numbers(found: Mapping[str, Array], table: list[Part], weights: int, dequantize: Dequantize) -> Array:

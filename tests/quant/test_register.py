@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxllama
+from jaxllama.decode import Programs
 from jaxllama.formats.gguf import TENSOR_TYPE_NAMES, TENSOR_TYPES
 from jaxllama.quant import FORMATS
 from jaxllama.quant.mixtures import FILE_TYPES, Choices
@@ -111,9 +112,30 @@ def test_functions_may_be_given_anew(root):
         jaxllama.quantize(np.ones(WEIGHTS, np.float32), root)
 
 
+def test_programs_that_were_compiled_before_use_the_new_functions(root):
+    jax.clear_caches()  # of the tests before
+    weight = jaxllama.from_blocks(jaxllama.quantize(np.ones(WEIGHTS, np.float32), root), root)
+    programs, unpack = Programs(), jax.jit(jaxllama.dequantize)
+    assert programs(unpack, weight).max() == pytest.approx(1)
+    jaxllama.register_format(root, id=1008, **{**TABLE, "dequantize": lambda parts: 2 * dequantize(parts)})
+    assert programs(unpack, weight).max() == pytest.approx(2)
+    assert (programs(unpack, weight).max(), programs.count) == (pytest.approx(2), 2)
+
+
+@pytest.mark.parametrize("changed", [{name: odd} for name in ("id", "weights", "parts", "dequantize", "quantize", "largest") for odd in ("a", True, 2j, [1])])
+def test_arguments_of_other_types(root, changed):
+    with pytest.raises(TypeError, match="OTHER: expected whole numbers as id and weights"):
+        jaxllama.register_format("OTHER", **{"id": 1009, "quantize": quantize, **TABLE, **changed})
+    assert "OTHER" not in FORMATS
+
+
 @pytest.mark.parametrize(
     ("name", "changed", "message"),
     [
+        ("OTHER", {"parts": {"x": 1}}, "part 'x' of OTHER has one of the types"),
+        ("OTHER", {"parts": {"x": ("u1", 1.5)}}, "part 'x' of OTHER has one of the types"),
+        ("OTHER", {"parts": {1: ("u1", 1)}}, "part '1' of OTHER has one of the types"),
+        ("OTHER", {"dequantize": lambda parts: None}, "dequantize of OTHER makes None of 3 blocks"),
         ("Q4_0", {}, "there is a format Q4_0 with other blocks"),
         ("ROOT8", {"weights": 64}, "there is a format ROOT8 with other blocks"),
         ("OTHER", {"id": 2}, "GGUF's .*Q4_0.* has its number"),
