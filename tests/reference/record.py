@@ -9,7 +9,6 @@ PEER_PYTHON is an interpreter with llama-cpp-python (extra `reference`). Run it 
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from arguments import parser_of, peer_of
 from models import MODELS, TOKENS, write_model
 
 HERE = Path(__file__).parent
@@ -36,8 +36,8 @@ def measure(peer: str, names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("peer", help="interpreter with llama-cpp-python")
+    parser = parser_of(__doc__)
+    parser.add_argument("peer", type=peer_of, help="interpreter with llama-cpp-python")
     parser.add_argument("names", nargs="*", metavar="NAME", help="models; all by default")
     parser.add_argument("--compare", action="store_true", help="with what is recorded, instead of recording")
     args = parser.parse_intermixed_args(arguments)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from arguments import only_argument
 
 import jaxllama
 from jaxllama.formats.importance import read_importance
@@ -31,7 +32,7 @@ def make_models(folder: Path) -> tuple[Path, Path]:
 
 
 def main() -> None:
-    tools = Path(sys.argv[1])
+    tools = Path(only_argument(__doc__, "FOLDER", "with llama-perplexity and llama-imatrix"))
     text, found = str(HERE / "stories.txt"), {}
 
     def run(tool: str, *options: str) -> str:

@@ -12,7 +12,6 @@ those that only complete an overlong form or a surrogate); here they are never a
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from arguments import parser_of, peer_of
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared" / "data" / "vocab"
@@ -161,8 +161,8 @@ def our_sets(vocabulary: Path, walks: dict[str, list[list[int]]]):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("peer", help="interpreter with llama-cpp-python")
+    parser = parser_of(__doc__)
+    parser.add_argument("peer", type=peer_of, help="interpreter with llama-cpp-python")
     parser.add_argument("--compare", action="store_true", help="with ours, instead of recording")
     parser.add_argument("--vocabularies", type=Path, default=DATA, metavar="FOLDER", help="where ggml-vocab-*.gguf are")
     args = parser.parse_args()

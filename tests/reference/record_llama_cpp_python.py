@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import llama_cpp  # type: ignore[import-not-found]
+from arguments import only_argument
 from llama_calls import answers
 
 
@@ -25,4 +26,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(only_argument(__doc__, "MODEL.gguf", "a small model"))

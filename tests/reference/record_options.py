@@ -6,8 +6,9 @@ A line of `llama_options.txt` is: the tools, the names, the number of values, `!
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
+
+from arguments import only_argument
 
 TOOLS = {"COMMON", "COMPLETION", "CLI", "PERPLEXITY", "IMATRIX", "TOKENIZE"}
 # Options whose handler does not show the number of values.
@@ -35,6 +36,6 @@ def options(source: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    lines = options(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    lines = options(Path(only_argument(__doc__, "ARG_CPP", "common/arg.cpp of llama.cpp's source")).read_text(encoding="utf-8"))
     Path(__file__).with_name("llama_options.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"{len(lines)} options")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
+from arguments import only_argument
 
 import jaxllama
 from jaxllama.formats.gguf import open_gguf
@@ -45,7 +45,7 @@ def error(blocks: np.ndarray, format: str, x: np.ndarray, weight: np.ndarray | f
 
 
 def main() -> None:
-    ggml = ctypes.CDLL(sys.argv[1])
+    ggml = ctypes.CDLL(only_argument(__doc__, "LIBGGML_BASE", "llama_cpp/lib/libggml-base.so of llama-cpp-python"))
     ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
     ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     ggml.ggml_quantize_requires_imatrix.restype = ctypes.c_bool

@@ -10,7 +10,6 @@ PEER_PYTHON is an interpreter with llama-cpp-python (extra `reference`). The voc
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from arguments import parser_of, peer_of
 from texts import texts
 from vocabularies import VOCABULARIES, metadata, write_vocabulary
 
@@ -58,8 +58,8 @@ def sources(only: str = "", vocabularies: Path = DATA) -> dict[str, tuple[dict, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("peer", help="interpreter with llama-cpp-python")
+    parser = parser_of(__doc__)
+    parser.add_argument("peer", type=peer_of, help="interpreter with llama-cpp-python")
     parser.add_argument("--compare", action="store_true", help="with ours, instead of recording")
     parser.add_argument("--only", default="", help="names that begin like this")
     parser.add_argument("--vocabularies", type=Path, default=DATA, metavar="FOLDER", help="where ggml-vocab-*.gguf are")

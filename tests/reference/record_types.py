@@ -8,7 +8,6 @@ PEER_PYTHON is an interpreter with llama-cpp-python (extra `reference`). The mod
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from arguments import parser_of, peer_of
 
 from jaxllama.quant.mixtures import FILE_TYPES
 
@@ -136,8 +136,8 @@ def said(peer: str, model: str, asked: list[tuple[str, bool]]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("peer", help="interpreter with llama-cpp-python")
+    parser = parser_of(__doc__)
+    parser.add_argument("peer", type=peer_of, help="interpreter with llama-cpp-python")
     parser.add_argument("--compare", action="store_true", help="with what is recorded, instead of recording")
     args = parser.parse_args()
     kinds: list[str] = []
