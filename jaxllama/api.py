@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from time import monotonic
 from typing import Any, overload
@@ -23,7 +22,7 @@ from .grammar import Grammar
 from .grammar.tokens import TokenGrammar
 from .grammar.trie import build_trie
 from .kept import Kept
-from .models import Config, ContextFull, DecodeState, Params, forward, hidden, init_state
+from .models import Config, ContextFull, DecodeState, Params, extend, forward, init_state
 from .names import refuse_unknown, tells_nearest
 from .numeric import ids_of, whole_of
 from .pieces import Piece, PieceWriter, Result, result_of
@@ -47,8 +46,7 @@ _jit_forward = jax.jit(forward, static_argnames=("config",), donate_argnames=("s
 
 @partial(jax.jit, static_argnames=("config",), donate_argnames=("state",))
 def _jit_hidden(params: Params, state: DecodeState, tokens: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
-    x, state = hidden(params, state, tokens, config=config)
-    return x, replace(state, positions=state.positions + tokens.shape[1])
+    return extend(params, state, tokens, config=config, logits="none")
 
 
 class Model:

@@ -136,15 +136,17 @@ def prefill_prompts(
         raise ValueError("a prompt is empty: it needs at least one token")
     slots = len(prompts)
     padding = bucket_for(min(n_ctx, n_batch), n_batch)  # of the largest chunk there can be, whatever this prompt's length: the loop compiles for this size
-    if kept is None:
-        state, unread = init_state(config, slots, n_ctx=n_ctx, padding=padding, cache_type=cache_type), prompts
-    else:
+    state, unread = None, prompts
+    if kept is not None:
         with programs.turn():  # others may be using it up
             _check_unused(kept)
             if kept.tokens[0] == list(prompts[0]) and int(kept.state.positions[0]) == longest:
                 return replace(kept, timings=Timings())
             common = _in_common(kept, prompts[0])
-            state, unread = replace(kept.state, positions=jnp.full(1, common, jnp.int32)), [prompts[0][common:]]
+            if kept.state.shortens or common == int(kept.state.positions[0]):
+                state, unread = replace(kept.state, positions=jnp.full(1, common, jnp.int32)), [prompts[0][common:]]
+    if state is None:
+        state = init_state(config, slots, n_ctx=n_ctx, padding=padding, cache_type=cache_type)
     logits, seconds = None, 0.0
     for tokens, counts in padded_chunks(unread, n_batch):
         with programs.turn() as turn:

@@ -51,6 +51,7 @@ def rollback(state: DecodeState, tokens: int | Sequence[int] | np.ndarray | jax.
 
     Raises:
         TypeError: these are no whole numbers.
+        ValueError: the model has recurrent layers, which forget no single tokens.
         ValueError: there is neither one number nor one for each slot, or, where the numbers are known, one is negative. Inside of jit those count as 0.
     """
     check_held(state)
@@ -59,6 +60,10 @@ def rollback(state: DecodeState, tokens: int | Sequence[int] | np.ndarray | jax.
         raise ValueError(f"expected a number of tokens, or one for each of {state.slots} slots, found shape {list(back.shape)}")
     if not isinstance(back, Tracer) and (np.asarray(back) < 0).any():
         raise ValueError(f"a state cannot be rolled forward: {back} tokens")
+    if not state.shortens:
+        raise ValueError(
+            "this model has recurrent layers, whose state cannot forget single tokens: keep a fork from before them (a prompt can be read again, or continued)"
+        )
     return replace(state, positions=jnp.maximum(jnp.asarray(state.positions) - jnp.maximum(saturated(back), 0), 0))
 
 
@@ -83,7 +88,7 @@ def save_state(path: str | Path | BinaryIO, state: DecodeState) -> None:
     if (positions < 0).any() or (positions > state.n_ctx).any():
         raise ValueError(f"the state's positions are {positions.tolist()}, expected from 0 to its context of {state.n_ctx}")
     leaves = jax.tree.leaves(_used(state))
-    dtype = next(name for name, d in CACHE_TYPES.items() if leaves[0].dtype == d)
+    dtype = next((name for name, d in CACHE_TYPES.items() for memory in state.memories if memory.shortens and jax.tree.leaves(memory)[0].dtype == d), "f32")
     arrays: dict[str, Any] = {f"cache.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     arrays = {name: a.view(np.uint16) if a.dtype.itemsize == 2 else a for name, a in arrays.items()}  # .npz has no bf16
     arrays |= {"version": _VERSION, "n_ctx": state.n_ctx, "capacity": state.capacity, "dtype": dtype, "positions": positions}

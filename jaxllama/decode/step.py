@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxllama.models import Config, DecodeState, Params, hidden, project
-from jaxllama.quant import integers, saturated
+from jaxllama.models import Config, DecodeState, Params, extend
+from jaxllama.quant import integers
 
 
 def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
@@ -31,12 +30,7 @@ def prefill(params: Params, state: DecodeState, tokens: jax.Array, lengths: jax.
         ContextFull: outside of jit, where there is no room. Inside of jit the logits of such a slot are NaN. `init_state` makes room for one padded chunk
             beyond `n_ctx`.
     """
-    ids, counts = integers("tokens", tokens), integers("lengths", lengths)
-    x, state = hidden(params, state, ids, counts, config=config)
-    counts = saturated(counts)
-    last = jnp.clip(counts - 1, 0, ids.shape[1] - 1)
-    x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
-    return project(params, x, config=config), replace(state, positions=state.positions + counts)
+    return extend(params, state, integers("tokens", tokens), integers("lengths", lengths), config=config, logits="last")
 
 
 def _flags(active: Any) -> np.ndarray | jax.Array:
@@ -65,8 +59,8 @@ def step(params: Params, state: DecodeState, tokens: jax.Array, active: jax.Arra
     Law: `step` after `prefill(tokens[:-1])` equals `prefill(tokens)`.
     """
     moved = None if active is None else _flags(active).astype(np.int32)
-    x, state = hidden(params, state, integers("tokens", tokens)[..., None], moved, config=config)
-    return project(params, x[:, 0], config=config), replace(state, positions=state.positions + (1 if moved is None else jnp.asarray(moved)))
+    logits, state = extend(params, state, integers("tokens", tokens)[..., None], moved, config=config)
+    return logits[:, 0], state
 
 
 jit_prefill = jax.jit(prefill, static_argnames=("config",), donate_argnames=("state",))

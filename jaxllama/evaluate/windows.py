@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,8 @@ import numpy as np
 from jaxllama.decode import LogitsError
 from jaxllama.decode.shapes import bucket_for, padded_chunks
 from jaxllama.layers.watch import Watch
-from jaxllama.models import Config, DecodeState, Params, init_state
-from jaxllama.models.forward import hidden, project
+from jaxllama.models import Config, DecodeState, Params, extend, init_state
+from jaxllama.models.forward import project
 
 if TYPE_CHECKING:
     from jaxllama.api import Model
@@ -55,18 +54,17 @@ def with_bos(model: Model, windows: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnames=("config",), donate_argnames=("state",))
 def _read(params: Params, state: DecodeState, tokens: jax.Array, count: jax.Array, *, config: Config) -> tuple[jax.Array, DecodeState]:
-    x, state = hidden(params, state, tokens, config=config)
-    return x, replace(state, positions=state.positions + count)
+    return extend(params, state, tokens, jnp.broadcast_to(count, state.slots), config=config, logits="none")
 
 
 @partial(jax.jit, static_argnames=("config", "output"), donate_argnames=("state",))
 def _watch(params: Params, state: DecodeState, tokens: jax.Array, count: jax.Array, *, config: Config, output: bool) -> tuple[jax.Array, DecodeState, dict]:
     """Like `_read`, with the squared inputs of all products for the first `count` tokens."""
     watch = Watch(jnp.broadcast_to(jnp.arange(tokens.shape[1])[None] < count, tokens.shape).reshape(-1))
-    x, state = hidden(params, state, tokens, config=config, watch=watch)
+    x, state = extend(params, state, tokens, jnp.broadcast_to(count, state.slots), config=config, logits="none", watch=watch)
     if output:
         watch.see("output", x.reshape(-1, x.shape[-1]))
-    return x, replace(state, positions=state.positions + count), watch.found
+    return x, state, watch.found
 
 
 def read(model: Model, windows: np.ndarray) -> jax.Array:

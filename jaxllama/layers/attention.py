@@ -36,7 +36,7 @@ def update_cache(cache: jax.Array, new: jax.Array, layer: jax.Array, positions: 
 def attend(
     q: jax.Array,
     keys: jax.Array,
-    values: jax.Array,
+    values: jax.Array | None,
     layer: jax.Array,
     positions: jax.Array,
     *,
@@ -44,6 +44,7 @@ def attend(
     scale: float,
     softcap: float = 0.0,
     sinks: jax.Array | None = None,
+    value_size: int | None = None,
 ) -> jax.Array:
     """Causal attention of T new positions to everything before them, in float32.
 
@@ -53,7 +54,7 @@ def attend(
     Args:
         q: f32[B, T, N, H], rotated.
         keys: cache [L, B, K, S, H], the new positions already written.
-        values: cache [L, B, K, S, H of the values].
+        values: cache [L, B, K, S, H of the values]; None where values are the first `value_size` numbers of the keys.
         layer: which layer of the caches, traced.
         positions: int32[B], position of the first query of each slot.
         window: a query sees this many positions, its own included; traced, `FULL` for all.
@@ -64,15 +65,15 @@ def attend(
     Returns:
         f32[B, T, N, H of the values].
     """
-    usable = attention_kernel.available(q.shape[-1], keys.dtype) and keys.shape[-1] == values.shape[-1]
-    way = attention_kernel.attend if usable else attend_plain
-    return way(q, keys, values, layer, positions, window=window, scale=scale, softcap=softcap, sinks=sinks)
+    if values is not None and keys.shape == values.shape and attention_kernel.available(q.shape[-1], keys.dtype):
+        return attention_kernel.attend(q, keys, values, layer, positions, window=window, scale=scale, softcap=softcap, sinks=sinks)
+    return attend_plain(q, keys, values, layer, positions, window=window, scale=scale, softcap=softcap, sinks=sinks, value_size=value_size)
 
 
 def attend_plain(
     q: jax.Array,
     keys: jax.Array,
-    values: jax.Array,
+    values: jax.Array | None,
     layer: jax.Array,
     positions: jax.Array,
     *,
@@ -80,6 +81,7 @@ def attend_plain(
     scale: float,
     softcap: float = 0.0,
     sinks: jax.Array | None = None,
+    value_size: int | None = None,
 ) -> jax.Array:
     """`attend` in plain jnp."""
     slots, length, _, _ = q.shape
@@ -94,7 +96,7 @@ def attend_plain(
         start = (layer, 0, 0, i * BLOCK, 0)
         size = (1, slots, kv_heads, BLOCK)
         k = lax.dynamic_slice(keys, start, (*size, keys.shape[-1]))[0].astype(jnp.float32)
-        v = lax.dynamic_slice(values, start, (*size, values.shape[-1]))[0].astype(jnp.float32)
+        v = k[..., :value_size] if values is None else lax.dynamic_slice(values, start, (*size, values.shape[-1]))[0].astype(jnp.float32)
         scores = jnp.einsum("bkqh,bksh->bkqs", rows, k, precision=lax.Precision.HIGHEST) * scale
         if softcap:
             scores = softcap * jnp.tanh(scores / softcap)
@@ -110,6 +112,6 @@ def attend_plain(
     last = jnp.minimum((positions.max() + length - 1) // BLOCK + 1, capacity // BLOCK)
     own = attention_kernel.sinks_or_none(sinks, q.shape[2])
     best = jnp.broadcast_to(jnp.repeat(rearrange(own, "(k g) -> k g", k=kv_heads), length, 1), rows.shape[:3])
-    start = best, jnp.ones(rows.shape[:3], jnp.float32), jnp.zeros((*rows.shape[:3], values.shape[-1]), jnp.float32)
+    start = best, jnp.ones(rows.shape[:3], jnp.float32), jnp.zeros((*rows.shape[:3], value_size if values is None else values.shape[-1]), jnp.float32)
     _, total, mixed = lax.fori_loop(first, last, block, start)
     return rearrange(mixed / total[..., None], "b k (g t) h -> b t (k g) h", g=groups)

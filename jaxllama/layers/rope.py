@@ -29,6 +29,8 @@ class Rope:
         factor: context extension; positions are divided by it.
         original_context: context length before the extension (YaRN).
         attention_factor, beta_fast, beta_slow, extrapolation: YaRN's constants. A negative extrapolation means 1 for "yarn" and 0 otherwise.
+        sections: for positions with several axes (time, height, width, another) how many pairs belong to each; empty for one axis. Axes take turns among the
+            pairs. A text's tokens have the same position on the first three axes and 0 on the fourth.
         has_factors: whether the file's `rope_freqs` divide the angles, where it has them (Llama 3).
     """
 
@@ -42,12 +44,13 @@ class Rope:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     extrapolation: float = -1.0
+    sections: tuple[int, ...] = ()
     has_factors: bool = False
 
     def frequencies(self) -> tuple[np.ndarray, float]:
         """Angle a position, f64[dims / 2], and the factor by which cosine and sine grow."""
         pairs = np.arange(self.dims // 2)
-        angle = self.base ** (-2.0 * pairs / self.dims)
+        angle = self.base ** (-2.0 * pairs / self.dims) * (self.axes() < 3)
         if self.scaling == "none":
             return angle, self.attention_factor
         interpolated = angle / self.factor
@@ -58,6 +61,14 @@ class Rope:
         low, high = max(0, floor(low)), min(self.dims - 1, ceil(high))
         ramp = (1 - np.clip((pairs - low) / max(0.001, high - low), 0, 1)) * extrapolation
         return interpolated * (1 - ramp) + angle * ramp, self.attention_factor * (1 + 0.1 * log(self.factor))
+
+    def axes(self) -> np.ndarray:
+        """The axis int[dims / 2] of each pair; source: ggml's rope with interleaved sections."""
+        pairs = np.arange(self.dims // 2)
+        if not self.sections:
+            return 0 * pairs
+        turn = pairs % sum(self.sections)
+        return np.where(turn < 3 * np.asarray(self.sections)[turn % 3], turn % 3, 3)
 
     def _correction(self, rotations: float) -> float:
         return self.dims * log(self.original_context / (rotations * 2 * pi)) / (2 * log(self.base))

@@ -3,7 +3,7 @@
 from . import families
 from .architectures import ARCHITECTURES, Architecture, decoder_tensors, read_config, register
 from .config import Config
-from .forward import forward, hidden, project
+from .forward import extend, forward, project
 from .layer import Layer, Norms
 from .memory import Memory
 from .metadata import Metadata
@@ -26,10 +26,10 @@ __all__ = [
     "cache_dtype",
     "check_held",
     "decoder_tensors",
+    "extend",
     "families",
     "forward",
     "given_away",
-    "hidden",
     "init_state",
     "leaves",
     "load_packed",

@@ -32,7 +32,7 @@ def decoder_tensors(config: Config) -> Tensors:
     """The tensors of a model that reads tokens and gives logits. The output matrix may be missing: then it is the embedding."""
     return merged(
         embedding("token_embd", config.n_vocab, config.n_embd),
-        vector("output_norm", config.n_embd),
+        vector(config.output_norm, config.n_embd),
         optional(matrix("output", config.n_vocab, config.n_embd)),
     )
 

@@ -17,13 +17,19 @@ class Batch:
 
     Attributes:
         positions: int32[B], the position of each slot's first new token.
+        counts: int32[B], how many of each slot's new tokens count; the rest is padding, which must leave no trace in what is not indexed by position.
         written: bool[B], the slots that the new tokens are remembered in; None for all.
         tables: the rotations of the tokens, for each way in which layers rotate.
     """
 
     positions: jax.Array
+    counts: jax.Array
     written: jax.Array | None
     tables: Mapping[Rope, Table]
+
+    def counted(self, length: int) -> jax.Array:
+        """bool[B, T], which tokens count."""
+        return jnp.arange(length)[None] < self.counts[:, None]
 
 
 def rope_tables(ropes: Iterable[Rope], positions: jax.Array, length: int, factors: jax.Array | None) -> dict[Rope, Table]:

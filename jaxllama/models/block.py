@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 
 from jaxllama.layers.norm import Norm, normalize
-from jaxllama.layers.watch import Watch
+from jaxllama.layers.watch import Seen, Watch
 from jaxllama.quant import LayerStack, stack_matmul
 
 Parameters = Mapping[str, LayerStack | jax.Array]
@@ -47,6 +48,22 @@ class Block:
         if self.has(f"{role}.bias"):
             bias = self.array(f"{role}.bias")
             y = y + (self._entry(f"{role}.bias", expert) if bias.ndim == 2 else bias)[None]
+        return y
+
+    def each(self, x: jax.Array, role: str) -> jax.Array:
+        """x f32[E, R, inputs], each part times its own of a role's E matrices: f32[E, R, outputs]."""
+
+        def one(_: None, now: tuple[jax.Array, jax.Array]) -> tuple[None, tuple[jax.Array, Seen]]:
+            expert, rows = now
+            if self.watch is None:
+                return None, (self.product(rows, role, expert), {})
+            with self.watch.group() as found:
+                y = self.product(rows, role, expert)
+            return None, (y, found)
+
+        _, (y, seen) = jax.lax.scan(one, None, (jnp.arange(x.shape[0]), x))
+        if self.watch is not None:
+            self.watch.found.update(seen)
         return y
 
     def _entry(self, role: str, expert: jax.Array | int) -> jax.Array:

@@ -74,10 +74,11 @@ def _check_state(state: DecodeState, config: Config) -> None:
     if not 1 <= state.n_ctx < state.capacity or state.capacity % BLOCK:
         raise ValueError(f"the state's caches have {state.capacity} positions, expected a multiple of {BLOCK} above n_ctx = {state.n_ctx}")
     layers = members(config.layers)
-    types = [leaf.dtype for leaf in jax.tree.leaves(state.memories)]
-    if not types or types[0] not in CACHE_TYPES.values():
-        raise ValueError(f"the state's caches are {types[0] if types else 'missing'}, expected one of {', '.join(CACHE_TYPES)}")
-    empty = jax.eval_shape(lambda: memories_for(config, state.slots, state.capacity, types[0]))
+    # The type of the caches is the caller's choice; recurrent memories have float32 anyway.
+    dtype = next((leaf.dtype for memory in state.memories if memory.shortens for leaf in jax.tree.leaves(memory)), jnp.dtype(jnp.float32))
+    if dtype not in CACHE_TYPES.values():
+        raise ValueError(f"the state's caches are {dtype}, expected one of {', '.join(CACHE_TYPES)}")
+    empty = jax.eval_shape(lambda: memories_for(config, state.slots, state.capacity, dtype))
     found, wanted = ([[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(memory)] for memory in memories] for memories in (state.memories, empty))
     # More layers than the model has are no fault: the first layers of a model are a model.
     if len(found) < len(wanted) or any(not _holds(a, b) for a, b in zip(found, wanted, strict=False)):
@@ -99,10 +100,10 @@ def _shapes(memories: Sequence[Leaves]) -> str:
 
 
 def _check_params(params: dict[str, Any], config: Config) -> None:
-    if not isinstance(params, dict) or not {"token_embd", "output_norm", "blocks"} <= params.keys():
+    if not isinstance(params, dict) or not {"token_embd", config.output_norm, "blocks"} <= params.keys():
         raise TypeError(f"params: expected a model's parameters, which load_params makes, found {type(params).__name__}")
     embedding: QTensor = params["token_embd"]
-    if not isinstance(embedding, QTensor) or embedding.shape != (1, config.n_vocab, config.n_embd) or params["output_norm"].shape != (config.n_embd,):
+    if not isinstance(embedding, QTensor) or embedding.shape != (1, config.n_vocab, config.n_embd) or params[config.output_norm].shape != (config.n_embd,):
         expected = f"[{config.n_vocab}, {config.n_embd}]"
         raise ValueError(f"token_embd has shape {list(embedding.shape[1:])}, expected {expected}: these are the parameters of another model than config's")
     layers = members(config.layers)

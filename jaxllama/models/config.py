@@ -20,6 +20,7 @@ class Config:
         n_vocab, n_embd, n_ctx_train: sizes, under the file's names.
         layers: one after the other.
         norm: how all norms work.
+        output_norm: the name of the last one.
         embedding_scale: the embedding is multiplied by it.
         final_softcap: logits l become final_softcap * tanh(l / final_softcap); 0 for none.
         exact: compute in float32 throughout instead of rounding activations for the products.
@@ -31,6 +32,7 @@ class Config:
     n_ctx_train: int
     layers: tuple[Layer, ...]
     norm: Norm
+    output_norm: str = "output_norm"
     embedding_scale: float = 1.0
     final_softcap: float = 0.0
     exact: bool = False

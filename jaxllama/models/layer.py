@@ -24,10 +24,6 @@ class Norms:
     before_feed_forward: str = "ffn_norm"
     after_feed_forward: str = ""
 
-    def names(self) -> tuple[str, ...]:
-        """Those that are there."""
-        return tuple(name for name in (self.before_mixer, self.after_mixer, self.before_feed_forward, self.after_feed_forward) if name)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -47,8 +43,12 @@ class Layer:
 
     def tensors(self, width: int) -> Tensors:
         """The tensors of a layer of a model of some width, without `blk.N.`."""
-        halves = [self.mixer.tensors(width), self.feed_forward.tensors(width) if self.feed_forward else {}]
-        return merged(*(vector(name, width) for name in self.norms.names()), *halves)
+        names = [self.norms.before_mixer, self.norms.after_mixer]
+        parts = [self.mixer.tensors(width)]
+        if self.feed_forward is not None:
+            names += [self.norms.before_feed_forward, self.norms.after_feed_forward]
+            parts.append(self.feed_forward.tensors(width))
+        return merged(*(vector(name, width) for name in names if name), *parts)
 
     def run(self, block: Block, x: jax.Array, memory: Memory, batch: Batch) -> tuple[jax.Array, Memory]:
         """x f32[B, T, D] through the layer.
@@ -63,7 +63,8 @@ class Layer:
             return block.norm(x, name) if name else x
 
         with jax.named_scope("mixer"):
-            out, memory = self.mixer.run(block, norm(x, self.norms.before_mixer), memory, batch)
+            # The memory is of the mixer's own kind: `init_state` has it from there.
+            out, memory = self.mixer.run(block, norm(x, self.norms.before_mixer), memory, batch)  # type: ignore[arg-type]
             x = x + norm(out, self.norms.after_mixer)
         if self.feed_forward is not None:
             with jax.named_scope("feed_forward"):

@@ -34,6 +34,12 @@ class Metadata:
         self.read.add(key)
         return self.file.get(f"{self.architecture}.{key}")
 
+    def refuse(self, key: str, reason: str) -> None:
+        """Refuse a file in which a key has another value than 0: its meaning is not supported."""
+        found = self.file.get(f"{self.architecture}.{key}")
+        if found:
+            raise self.fail(key, f"0: {reason}", found)
+
     def has(self, key: str) -> bool:
         """Whether the file has a key."""
         return self._get(key) is not None
@@ -90,6 +96,16 @@ class Metadata:
             raise self.fail(key, f"an integer from {least} to {most}", value)
         return value
 
+    def sections(self, key: str, pairs: int) -> tuple[int, ...]:
+        """Four numbers that add up to something: how many of the pairs that rotate belong to each axis."""
+        found = self._get(key)
+        if found is None:
+            raise self.fail(key, "this metadata key", "no such key (--override-kv can supply it)")
+        values = [self._whole(key, value, 0, pairs) for value in np.asarray(found).reshape(-1).tolist()]
+        if len(values) != 4 or not any(values):
+            raise self.fail(key, "four numbers, not all of them 0", values)
+        return tuple(values)
+
     def flag(self, key: str, default: bool) -> bool:
         """A truth value."""
         found = self._get(key)
@@ -122,3 +138,14 @@ class Metadata:
             return [bool(value) for value in found]
         period = self._whole(key, period if found is None else found, 0, MAX_LAYERS)
         return [period == 0 or i % period < period - 1 for i in range(layers)]
+
+    def recurrent_layers(self, layers: int, interval: int) -> list[bool]:
+        """For each layer whether it is recurrent: by `attention.recurrent_layers`, or all but every n-th by `full_attention_interval`."""
+        key = "attention.recurrent_layers"
+        found = self._get(key)
+        if isinstance(found, (np.ndarray, list)):
+            if len(found) != layers or not all(value in (0, 1) for value in found):
+                raise self.fail(key, f"0 or 1 for each of the {layers} layers", list(found))
+            return [bool(value) for value in found]
+        interval = self.integer("full_attention_interval", interval)
+        return [(i + 1) % interval != 0 for i in range(layers)]

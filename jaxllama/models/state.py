@@ -70,6 +70,11 @@ class DecodeState:
         types = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.memories)}))
         return f"DecodeState(positions={self.positions.tolist()}, n_ctx={self.n_ctx}, {types} caches of {self.nbytes / 1e6:.1f} MB)"
 
+    @property
+    def shortens(self) -> bool:
+        """Whether tokens can be taken out again, see `rollback`: not from recurrent layers."""
+        return all(memory.shortens for memory in self.memories)
+
     def fits(self, length: int) -> jax.Array:
         """bool[B], whether each slot's caches have room for `length` more positions, padding included."""
         check_held(self)

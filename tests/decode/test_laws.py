@@ -89,7 +89,7 @@ def test_jit_is_eager(story_model, ids):
 def test_scan_is_unrolled(story_model, ids):
     """The scanned layers equal the layers one by one."""
     from jaxllama.layers.norm import normalize
-    from jaxllama.models import hidden
+    from jaxllama.models import extend
     from jaxllama.models.batch import Batch, rope_tables
     from jaxllama.models.block import Block
     from jaxllama.quant import qtake
@@ -97,7 +97,7 @@ def test_scan_is_unrolled(story_model, ids):
     config, params = story_model.config, story_model.params
     tokens = jnp.asarray([ids[:5]], jnp.int32)
     (layer,), state = config.kinds, fresh(story_model)
-    batch = Batch(state.positions, None, rope_tables([layer.mixer.rope], state.positions, 5, None))
+    batch = Batch(state.positions, jnp.asarray([5], jnp.int32), None, rope_tables([layer.mixer.rope], state.positions, 5, None))
 
     @jax.jit
     def one_layer(i, x, memory):
@@ -106,7 +106,7 @@ def test_scan_is_unrolled(story_model, ids):
     x, memory = qtake(params["token_embd"], tokens), state.memories[0]
     for i in range(config.n_layer):
         x, memory = one_layer(jnp.int32(i), x, memory)
-    scanned, _ = hidden(params, fresh(story_model), tokens, config=config)
+    scanned, _ = extend(params, fresh(story_model), tokens, config=config, logits="none")
     np.testing.assert_allclose(scanned, normalize(x, config.norm, params["output_norm"]), **CLOSE)
 
 

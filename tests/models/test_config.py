@@ -104,9 +104,32 @@ def test_what_the_user_says_of_yarn_counts_anyway(tmp_path, key, value, path):
     assert value_at(config_of(tmp_path, "llama", YARN, overrides=given), f"{ROPE}.{path}") == value
 
 
+DEEPSEEK = {
+    **{f"attention.{key}": 16 for key in ("kv_lora_rank", "q_lora_rank", "key_length_mla", "value_length_mla")},
+    "expert_count": 8, "expert_used_count": 2, "expert_feed_forward_length": 32, "expert_shared_count": 1, "rope.dimension_count": 8,
+}
+DELTA = {
+    "ssm.conv_kernel": 4,
+    "ssm.inner_size": 64,
+    "ssm.state_size": 16,
+    "ssm.time_step_rank": 4,
+    "ssm.group_count": 2,
+    "rope.dimension_sections": [4, 4, 0, 0],
+}
+
+
 @pytest.mark.parametrize(
     ("architecture", "values", "message"),
     [
+        ("deepseek2", {**DEEPSEEK, "attention.temperature_scale": 0.1}, r"temperature_scale: expected 0: scores that depend on the position"),
+        ("deepseek2", {**DEEPSEEK, "rope.dimension_count": 16}, r"rope\.dimension_count: expected less than the 16 numbers of a key, found 16"),
+        ("deepseek2", {**DEEPSEEK, "expert_group_count": 3}, r"expert_group_count: expected a divisor of the 8 experts, with two in each group, found 3"),
+        ("deepseek2", {**DEEPSEEK, "expert_group_count": 4}, r"expert_group_used_count: expected from 1 to less than the 4 groups, found 0"),
+        ("qwen35", {**DELTA, "nextn_predict_layers": 1}, r"nextn_predict_layers: expected 0: layers that predict further tokens"),
+        ("qwen35", {**DELTA, "ssm.group_count": 3}, r"ssm\.inner_size: expected 4 heads of 16 numbers, a multiple of the 3 heads of keys, found 64"),
+        ("qwen35", {**DELTA, "rope.dimension_sections": [4, 4]}, r"rope\.dimension_sections: expected four numbers, not all of them 0, found \[4, 4\]"),
+        ("qwen35", {**DELTA, "attention.recurrent_layers": [True]}, r"attention\.recurrent_layers: expected 0 or 1 for each of the 2 layers"),
+        ("mamba2", {**DELTA, "ssm.group_count": 3}, r"ssm\.inner_size: expected a multiple of the 4 heads and of the 3 groups"),
         ("llama", {"attention.head_count_kv": 3}, r"llama\.attention\.head_count_kv: expected a divisor of the 4 heads, found 3"),
         ("llama", {"attention.head_count": [4, 4, 4]}, r"attention\.head_count: expected one value, or one for each of the 2 layers, found 3 values"),
         ("llama", {"expert_count": 4}, r"expert_used_count: expected from 1 to the 4 experts, found 0"),

@@ -49,6 +49,29 @@ def _head(size: int) -> dict[str, int]:
 
 _QKV_BIAS = ("attn_[qkv].bias",)
 _YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 16, "context_length": 64}
+_NO_ATTENTION = {"attention.head_count": None, "attention.head_count_kv": None, "rope.dimension_count": None, "feed_forward_length": None}
+_DELTA = {
+    "ssm.conv_kernel": 4,
+    "ssm.inner_size": 64,
+    "ssm.state_size": 16,
+    "ssm.time_step_rank": 4,
+    "ssm.group_count": 2,
+    "rope.dimension_sections": [2, 1, 0, 1],
+    "rope.dimension_count": 8,
+}
+_LATENT = {
+    "attention.head_count_kv": 1,
+    "attention.kv_lora_rank": 32,
+    "attention.key_length": 40,
+    "attention.value_length": 32,
+    "attention.key_length_mla": 24,
+    "attention.value_length_mla": 12,
+    "rope.dimension_count": 8,
+    "expert_count": 8,
+    "expert_used_count": 2,
+    "expert_feed_forward_length": 40,
+    "expert_shared_count": 2,
+}
 _EXPERTS = {"expert_count": 8, "expert_used_count": 2}
 
 MODELS: dict[str, Tiny] = {
@@ -96,6 +119,42 @@ MODELS: dict[str, Tiny] = {
         "gpt-oss",
         {**_EXPERTS, "expert_feed_forward_length": 40, "attention.sliding_window": 6, "attention.sliding_window_pattern": 4},
         optional=(*_QKV_BIAS, "attn_output.bias", "output.weight"),
+    ),
+    "mamba2": Tiny(
+        "mamba2",
+        {
+            **_NO_ATTENTION,
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": 128,
+            "ssm.state_size": 16,
+            "ssm.time_step_rank": 8,
+            "ssm.group_count": 2,
+            "attention.layer_norm_rms_epsilon": 1e-3,
+        },
+    ),
+    "lfm2": Tiny("lfm2", {"shortconv.l_cache": 3, "attention.head_count_kv": [0, 2, 0, 2]}),
+    "lfm2-window": Tiny("lfm2", {"shortconv.l_cache": 4, "attention.head_count_kv": [0, 0, 2, 0], "attention.sliding_window": 6}, optional=("output.weight",)),
+    "qwen35": Tiny("qwen35", {**_DELTA, "block_count": 8, "full_attention_interval": 3}, optional=("output.weight",)),
+    "qwen35-layers": Tiny("qwen35", {**_DELTA, "attention.recurrent_layers": [True, False, True, True]}),
+    "deepseek2": Tiny(
+        "deepseek2",
+        {
+            **_LATENT,
+            "attention.q_lora_rank": 24,
+            "leading_dense_block_count": 1,
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 16,
+            "rope.scaling.yarn_log_multiplier": 0.0707,
+            "expert_weights_norm": True,
+            "expert_weights_scale": 2.5,
+            "expert_gating_func": 2,
+            "expert_group_count": 4,
+            "expert_group_used_count": 2,
+        },
+    ),
+    "deepseek2-small": Tiny(
+        "deepseek2", {**_LATENT, "block_count": 27, "leading_dense_block_count": 26, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
     ),
     "openelm": Tiny(
         "openelm",
@@ -151,6 +210,10 @@ def _numbers(rng: np.random.Generator, name: str, row: TensorRow) -> np.ndarray:
     if row.kind == "matrix":
         large = 4 if name == "token_embd.weight" else 1
         return ((rng.random(row.shape) - 0.5) * (large * 3.4 / row.shape[-1] ** 0.5)).astype(np.float32)
+    if name.endswith("ssm_a"):  # what is kept of a state: the logarithm of less than one
+        return (-0.1 - rng.random(row.shape)).astype(np.float32)
+    if "conv" in name and name.endswith("weight"):
+        return (1.6 * (rng.random(row.shape) - 0.5)).astype(np.float32)
     centre = 0.0 if name.endswith("bias") else 1.0
     return (centre + 0.6 * (rng.random(row.shape) - 0.5)).astype(np.float32)
 

@@ -1,5 +1,5 @@
 """One file for each family of architectures: how its metadata become a `Config`. Importing it fills the table."""
 
-from . import gemma, gpt_oss, llama, openelm, qwen
+from . import deepseek, gemma, gpt_oss, lfm, llama, mamba, openelm, qwen
 
-__all__ = ["gemma", "gpt_oss", "llama", "openelm", "qwen"]
+__all__ = ["deepseek", "gemma", "gpt_oss", "lfm", "llama", "mamba", "openelm", "qwen"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from jaxllama.layers.activations import Activation
+from jaxllama.layers.mixture import Gate
 from jaxllama.layers.norm import Norm
 from jaxllama.layers.rope import Rope
 
@@ -17,12 +18,19 @@ from ..metadata import MAX_EXPERTS, MAX_LAYERS, Metadata
 from ..mixers import Attention, Mixer
 
 USUAL_NORMS = Norms()
+GATES: tuple[Gate, ...] = ("softmax", "sigmoid", "softmax_weight", "sqrt_softplus")  # llama.cpp numbers them from 1
 YARN_KEYS = {"rope.scaling.yarn_ext_factor": -1.0, "rope.scaling.yarn_beta_fast": 32.0, "rope.scaling.yarn_beta_slow": 1.0}
 
 
 def layer_count(m: Metadata) -> int:
     """How many layers a model has."""
     return m.integer("block_count", most=MAX_LAYERS)
+
+
+def vocabulary_size(m: Metadata) -> int:
+    """How many tokens there are."""
+    tokens = m.file.get("tokenizer.ggml.tokens")
+    return m.integer("vocab_size", len(tokens) if isinstance(tokens, list) and tokens else None)
 
 
 def rms_norm(m: Metadata) -> Norm:
@@ -33,17 +41,16 @@ def rms_norm(m: Metadata) -> Norm:
 def decoder(
     m: Metadata,
     mixers: Sequence[Mixer],
-    feed_forwards: Sequence[FeedForward],
+    feed_forwards: Sequence[FeedForward | None],
     *,
     norms: Norms = USUAL_NORMS,
     embedding_scale: float = 1.0,
     final_softcap: float = 0.0,
 ) -> Config:
     """A model that reads tokens and gives logits, from its layers' mixers and feed-forwards."""
-    tokens = m.file.get("tokenizer.ggml.tokens")
     return Config(
         architecture=m.architecture,
-        n_vocab=m.integer("vocab_size", len(tokens) if isinstance(tokens, list) and tokens else None),
+        n_vocab=vocabulary_size(m),
         n_embd=m.integer("embedding_length"),
         n_ctx_train=m.integer("context_length", 2048),
         layers=tuple(Layer(mixer=mixer, feed_forward=feed, norms=norms) for mixer, feed in zip(mixers, feed_forwards, strict=True)),
@@ -67,8 +74,11 @@ def attentions(
     head_norm: bool = False,
     sinks: bool = False,
     fused: bool = False,
+    gated: bool = False,
+    sections: bool = False,
+    only: Sequence[bool] | None = None,
 ) -> list[Attention]:
-    """The attention of every layer. Heads and their sharing may differ from layer to layer.
+    """The attention of all layers that have one. Heads and their sharing may differ from layer to layer.
 
     Args:
         rope: which pairs of a head rotate together.
@@ -78,18 +88,26 @@ def attentions(
         window: positions that layers with a window see; 0 for no windows.
         windowed: which layers have it; all by default.
         rope_near: how queries and keys rotate in layers with a window, from how they do in the others.
-        softcap, head_norm, sinks: see `Attention`.
+        softcap, head_norm, sinks, gated: see `Attention`.
         fused: queries, keys and values come from one matrix; otherwise they do where the file has that matrix.
+        sections: positions have several axes, which the file divides the pairs among.
+        only: the layers that have attention; all by default. The others are left out of what is returned.
     """
     layers, width = layer_count(m), m.integer("embedding_length")
-    heads = m.integers("attention.head_count", layers)
-    kv_heads = m.integers("attention.head_count_kv", layers, heads)
-    size = m.integer("attention.key_length", max(1, width // heads[0]))
-    value_size = m.integer("attention.value_length", max(1, width // heads[0]))
+    there = [True] * layers if only is None else only
+    least = 0 if only else 1  # a layer without attention has no heads
+    heads = m.integers("attention.head_count", layers, least=least)
+    kv_heads = m.integers("attention.head_count_kv", layers, heads, least=least)
+    size = m.integer("attention.key_length", max(1, width // max(1, heads[0])))
+    value_size = m.integer("attention.value_length", max(1, width // max(1, heads[0])))
     everywhere = rope_of(m, rope, size, factors=rope_factors, yarn=yarn)
+    if sections:
+        everywhere = replace(everywhere, sections=m.sections("rope.dimension_sections", everywhere.dims // 2))
     found = []
     for i, (n_head, n_head_kv) in enumerate(zip(heads, kv_heads, strict=True)):
-        if n_head % n_head_kv:
+        if not there[i]:
+            continue
+        if not n_head or not n_head_kv or n_head % n_head_kv:
             raise m.fail("attention.head_count_kv", f"a divisor of the {n_head} heads", n_head_kv)
         near = bool(window) and (windowed is None or windowed[i])
         found.append(
@@ -104,6 +122,7 @@ def attentions(
                 softcap=softcap,
                 head_norm=head_norm,
                 sinks=sinks,
+                gated=gated,
                 fused=fused or m.has_tensor(f"blk.{i}.attn_qkv.weight"),
             )
         )
@@ -169,3 +188,22 @@ def needed_experts(m: Metadata) -> tuple[int, int]:
     if not experts:
         raise m.fail("expert_count", "at least one expert", 0)
     return experts, used
+
+
+def expert_groups(m: Metadata, experts: int) -> tuple[int, int]:
+    """(groups of experts, groups that are chosen); (0, 0) for none."""
+    groups = m.integer("expert_group_count", 0, least=0, most=MAX_EXPERTS)
+    used = m.integer("expert_group_used_count", 0, least=0, most=MAX_EXPERTS)
+    if groups <= 1:
+        return 0, 0
+    if experts % groups or experts // groups < 2:
+        raise m.fail("expert_group_count", f"a divisor of the {experts} experts, with two in each group", groups)
+    if not 1 <= used < groups:
+        raise m.fail("expert_group_used_count", f"from 1 to less than the {groups} groups", used)
+    return groups, used
+
+
+def gate_of(m: Metadata, default: Gate) -> Gate:
+    """How scores become probabilities, by `expert_gating_func`."""
+    number = m.integer("expert_gating_func", 0, least=0, most=len(GATES))
+    return GATES[number - 1] if number else default

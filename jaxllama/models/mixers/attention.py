@@ -31,6 +31,7 @@ class Attention:
         head_norm: whether each head of queries and keys is normalised before it is rotated.
         sinks: whether each head has a score of its own that takes part in the softmax and has no value.
         fused: whether queries, keys and values come from one matrix.
+        gated: whether each head's result is multiplied with the sigmoid of a gate, which comes beside its query.
     """
 
     n_head: int
@@ -44,10 +45,11 @@ class Attention:
     head_norm: bool = False
     sinks: bool = False
     fused: bool = False
+    gated: bool = False
 
     def tensors(self, width: int) -> Tensors:
         """See `Layer.tensors`."""
-        queries, keys, values = self.n_head * self.key_size, self.n_head_kv * self.key_size, self.n_head_kv * self.value_size
+        queries, keys, values = self._outputs()
         if self.fused:
             inputs = matrix("attn_qkv", queries + keys + values, width)
         else:
@@ -59,6 +61,10 @@ class Attention:
             {"attn_sinks.weight": TensorRow((self.n_head,))} if self.sinks else {},
         )
 
+    def _outputs(self) -> tuple[int, int, int]:
+        """Numbers of the queries, with their gates, of the keys and of the values."""
+        return self.n_head * self.key_size * (2 if self.gated else 1), self.n_head_kv * self.key_size, self.n_head_kv * self.value_size
+
     def memory(self, layers: int, slots: int, capacity: int, dtype: jnp.dtype) -> KeyValues:
         """The empty cache of so many layers, with `capacity` positions a slot."""
         shape = (layers, slots, self.n_head_kv, capacity)
@@ -67,6 +73,7 @@ class Attention:
     def run(self, block: Block, x: jax.Array, memory: KeyValues, batch: Batch) -> tuple[jax.Array, KeyValues]:
         """See `Layer.run`."""
         q, k, v = self._inputs(block, x)
+        q, gate = jnp.split(q, 2, -1) if self.gated else (q, None)
         if self.head_norm:
             q, k = block.norm(q, "attn_q_norm"), block.norm(k, "attn_k_norm")
         if self.rope is not None:
@@ -84,11 +91,13 @@ class Attention:
             softcap=self.softcap,
             sinks=block.array("attn_sinks") if self.sinks else None,
         )
+        if gate is not None:
+            mixed = mixed * jax.nn.sigmoid(gate)
         out = block.product(rearrange(mixed, "b t n h -> (b t) (n h)"), "attn_output")
         return out.reshape(x.shape), KeyValues(keys, values)
 
     def _inputs(self, block: Block, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Queries, keys and values f32[B, T, heads, H] of x f32[B, T, D]."""
+        """Queries, with their gates behind them, keys and values f32[B, T, heads, H] of x f32[B, T, D]."""
         rows = x.reshape(-1, x.shape[-1])
 
         def heads(flat: jax.Array, size: int) -> jax.Array:
@@ -97,6 +106,6 @@ class Attention:
         if not self.fused:
             q, k, v = (block.product(rows, role) for role in ("attn_q", "attn_k", "attn_v"))
         else:
-            queries, keys = self.n_head * self.key_size, self.n_head_kv * self.key_size
+            queries, keys, _ = self._outputs()
             q, k, v = jnp.split(block.product(rows, "attn_qkv"), (queries, queries + keys), -1)
-        return heads(q, self.key_size), heads(k, self.key_size), heads(v, self.value_size)
+        return heads(q, self.key_size * (2 if self.gated else 1)), heads(k, self.key_size), heads(v, self.value_size)
