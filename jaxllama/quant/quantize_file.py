@@ -319,7 +319,7 @@ def write_plan(
     return paths
 
 
-@tells_nearest
+@partial(tells_nearest, passes_to=plan_file)
 def quantize_file(
     source: str | Path,
     target: str | Path,

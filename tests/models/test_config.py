@@ -106,7 +106,11 @@ def test_what_the_user_says_of_yarn_counts_anyway(tmp_path, key, value, path):
 
 DEEPSEEK = {
     **{f"attention.{key}": 16 for key in ("kv_lora_rank", "q_lora_rank", "key_length_mla", "value_length_mla")},
-    "expert_count": 8, "expert_used_count": 2, "expert_feed_forward_length": 32, "expert_shared_count": 1, "rope.dimension_count": 8,
+    "expert_count": 8,
+    "expert_used_count": 2,
+    "expert_feed_forward_length": 32,
+    "expert_shared_count": 1,
+    "rope.dimension_count": 8,
 }
 DELTA = {
     "ssm.conv_kernel": 4,
