@@ -152,7 +152,7 @@ def test_matrices_outside_of_a_stack(format):
     run = jax.jit(jaxllama.qmatmul)
     np.testing.assert_array_equal(run(x, q, 99), run(x, q, 4))
     np.testing.assert_array_equal(run(x, q, -3), run(x, q, 0))
-    with pytest.raises(TypeError, match=r"the number of a matrix|numbers of matrices must be whole"):
+    with pytest.raises(TypeError, match="numbers of matrices must be whole"):
         jaxllama.qmatmul(x, q, 1.0)
     assert jaxllama.qmatmul(x[:0], q).shape == (0, 20)
     for wrong in (x[:, :-1], x[0, 0], x.astype(jnp.complex64)):
