@@ -319,7 +319,7 @@ def write_plan(
     return paths
 
 
-@partial(tells_nearest, passes_to=plan_file)
+@tells_nearest
 def quantize_file(
     source: str | Path,
     target: str | Path,
