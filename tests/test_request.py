@@ -48,6 +48,7 @@ def test_a_files_recommendations(model):
     assert sampling_for(model.tokenizer, {}, 1).chain == DEFAULT_CHAIN
 
 
+@pytest.mark.exhaustive
 def test_dry_ends_a_repetition(model):
     """Without it the greedy text of this prompt repeats itself; breakers are found in the vocabulary."""
     prompt = "one two three four one two three four one two three"

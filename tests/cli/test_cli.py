@@ -83,6 +83,7 @@ def test_a_prompt_alone_is_read(capsys):
     assert capsys.readouterr().out.strip() == "Once upon a time"
 
 
+@pytest.mark.exhaustive
 def test_a_full_context_says_so(capsys):
     assert main(["run", "-n", "-1", "--ignore-eos", "--no-compile-cache", "--exact", "-c", "256"]) == 0  # the sizes of `story_model`
     assert "the context of 256 tokens is full; -c sets a larger one" in capsys.readouterr().err
@@ -453,6 +454,7 @@ def test_a_context_beyond_the_training_is_told(capsys):
         assert ("the model was trained with at most 512 tokens" in capsys.readouterr().err) == told
 
 
+@pytest.mark.exhaustive
 def test_importance_matrix_from_text_to_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("Once upon a time there was a bear. The bear liked honey and berries. " * 20)

@@ -60,6 +60,7 @@ def fast() -> list[str]:
     return ["bench", "-r", "1", "--no-warmup", "--no-compile-cache", "-p", "8", "-n", "2"]
 
 
+@pytest.mark.exhaustive
 def test_every_kind_of_table(fast, capsys):
     assert main([*fast, "-pg", "4,2"]) == 0
     table = capsys.readouterr().out.splitlines()

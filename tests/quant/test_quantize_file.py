@@ -151,6 +151,7 @@ def test_copy_changes_nothing(tmp_path):
         np.testing.assert_array_equal(out.data(name), file.data(name))
 
 
+@pytest.mark.exhaustive
 def test_the_quantized_embedded_model_expects_the_same(tmp_path, story_model):
     with pytest.raises(GGUFError, match="--allow-requantize"):
         quantize_file(jaxllama.embedded_model(), tmp_path / "small.gguf", "Q4_K_M")
