@@ -11,6 +11,8 @@ from jaxllama.layers.norm import Norm, normalize
 from jaxllama.layers.watch import Seen, Watch
 from jaxllama.quant import LayerStack, stack_matmul
 
+from .taps import NOTHING, Tap
+
 Parameters = Mapping[str, LayerStack | jax.Array]
 """Of all layers of a kind, by role: packed matrices, and arrays f32[layers, ...]. Roles are the file's names without ".weight"."""
 
@@ -22,11 +24,16 @@ class Block:
         norm_kind: of all norms of the model.
         exact: products in float32 throughout.
         watch: sees what matrices are multiplied with.
+        tap: sees the layer's activations, and may change them.
     """
 
-    def __init__(self, parameters: Parameters, index: jax.Array, *, norm: Norm, exact: bool, watch: Watch | None = None):
+    def __init__(
+        self, parameters: Parameters, index: jax.Array, *, norm: Norm, exact: bool, slots: int = 1, watch: Watch | None = None, tap: Tap | None = None
+    ):
         self.parameters, self.index = parameters, index
         self.norm_kind, self.exact, self.watch = norm, exact, watch
+        self.tap = tap or Tap(NOTHING)
+        self._slots = slots
 
     def has(self, role: str) -> bool:
         """Whether the layer has such a tensor."""
@@ -48,7 +55,9 @@ class Block:
         if self.has(f"{role}.bias"):
             bias = self.array(f"{role}.bias")
             y = y + (self._entry(f"{role}.bias", expert) if bias.ndim == 2 else bias)[None]
-        return y
+        if stack.experts > 1:  # in a loop, which nothing traced may leave
+            return y
+        return self.tap(role, y.reshape(self._slots, -1, y.shape[-1])).reshape(y.shape)
 
     def each(self, x: jax.Array, role: str) -> jax.Array:
         """x f32[E, R, inputs], each part times its own of a role's E matrices: f32[E, R, outputs]."""

@@ -65,12 +65,12 @@ class Layer:
         with jax.named_scope("mixer"):
             # The memory is of the mixer's own kind: `init_state` has it from there.
             out, memory = self.mixer.run(block, norm(x, self.norms.before_mixer), memory, batch)  # type: ignore[arg-type]
-            x = x + norm(out, self.norms.after_mixer)
+            x = block.tap("resid_mid", x + norm(out, self.norms.after_mixer))
         if self.feed_forward is not None:
             with jax.named_scope("feed_forward"):
                 out = self.feed_forward.run(block, norm(x, self.norms.before_feed_forward))
                 x = x + norm(out, self.norms.after_feed_forward)
-        return x, memory
+        return block.tap("resid", x), memory
 
 
 def kinds(layers: Sequence[Layer]) -> tuple[Layer, ...]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 Carry = TypeVar("Carry")
 Body = Callable[[int, jax.Array, Carry], tuple[Carry, Any]]
-"""(kind, number within the kind, carry) -> (carry, output). The kind is static, the number may be traced."""
+"""(kind, number within its stack, carry) -> (carry, output). The kind is static, the number may be traced."""
 
 
 @dataclass(frozen=True)
@@ -57,33 +57,39 @@ def _best(stretches: Sequence[tuple[int, int]], start: int) -> tuple[int, int]:
     return best
 
 
-def walk(layers: Sequence[Run], body: Body[Carry], carry: Carry) -> tuple[Carry, dict[int, Any]]:
+def walk(layers: Sequence[Run], body: Body[Carry], carry: Carry, stacks: Sequence[int] | None = None) -> tuple[Carry, dict[int, Any]]:
     """Apply `body` to one layer after the other.
+
+    Args:
+        stacks: for each kind where its layers are counted: kinds that share a stack are counted together. By default each has its own.
 
     Returns:
         The carry, and by kind the outputs, with a leading axis of the kind's layers in their order.
     """
+    stacks = range(1 + max((kind for run in layers for kind, _ in run.segments), default=0)) if stacks is None else stacks
     done: dict[int, int] = {}
     outputs: dict[int, list[Any]] = {}
     for run in layers:
-        carry, found = _walk_run(run, body, carry, done)
+        carry, found = _walk_run(run, body, carry, done, stacks)
         for kind, out in found.items():
             outputs.setdefault(kind, []).append(out)
-            done[kind] = done.get(kind, 0) + run.repeats * sum(count for k, count in run.segments if k == kind)
+        for kind, count in run.segments:
+            done[stacks[kind]] = done.get(stacks[kind], 0) + run.repeats * count
     return carry, {kind: _joined(parts) for kind, parts in outputs.items()}
 
 
-def _walk_run(run: Run, body: Body[Carry], carry: Carry, done: dict[int, int]) -> tuple[Carry, dict[int, Any]]:
+def _walk_run(run: Run, body: Body[Carry], carry: Carry, done: dict[int, int], stacks: Sequence[int]) -> tuple[Carry, dict[int, Any]]:
     totals: dict[int, int] = {}
-    places = []  # of each segment: layers of its kind before it in the period
+    places = []  # of each segment: layers of its stack before it in the period
     for kind, count in run.segments:
-        places.append(totals.get(kind, 0))
-        totals[kind] = totals.get(kind, 0) + count
+        stack = stacks[kind]
+        places.append(totals.get(stack, 0))
+        totals[stack] = totals.get(stack, 0) + count
 
     def period(carry: Carry, repeat: jax.Array) -> tuple[Carry, dict[int, Any]]:
         found: dict[int, list[Any]] = {}
         for (kind, count), place in zip(run.segments, places, strict=True):
-            first = done.get(kind, 0) + repeat * totals[kind] + place
+            first = done.get(stacks[kind], 0) + repeat * totals[stacks[kind]] + place
 
             def one(carry: Carry, index: jax.Array, kind: int = kind) -> tuple[Carry, Any]:
                 return body(kind, index, carry)

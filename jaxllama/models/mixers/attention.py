@@ -79,6 +79,7 @@ class Attention:
         if self.rope is not None:
             table = batch.tables[self.rope]
             q, k = rotate(q, table, self.rope.kind), rotate(k, table, self.rope.kind)
+        q, k, v = block.tap("queries", q), block.tap("keys", k), block.tap("values", v)
         keys, values = (update_cache(cache, new, block.index, batch.positions, batch.written) for cache, new in ((memory.keys, k), (memory.values, v)))
         mixed = attend(
             q,
@@ -91,6 +92,7 @@ class Attention:
             softcap=self.softcap,
             sinks=block.array("attn_sinks") if self.sinks else None,
         )
+        mixed = block.tap("heads", mixed)
         if gate is not None:
             mixed = mixed * jax.nn.sigmoid(gate)
         out = block.product(rearrange(mixed, "b t n h -> (b t) (n h)"), "attn_output")
