@@ -71,6 +71,7 @@ def _rotated(start: int) -> list[str]:
     return names[start % len(names) :] + names[: start % len(names)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("restless")
 def test_eight_threads_get_what_each_would_get_alone(story_model, alone):
     story_model.grammars.forget()

@@ -58,7 +58,7 @@ def _check_values(state: DecodeState, tokens: np.ndarray, counts: np.ndarray, co
     if (before < 0).any():
         raise ValueError(f"a state's positions are at least 0, not {before.tolist()}")
     after = before + counts
-    full = (after > state.n_ctx) | ~np.asarray(state.fits(tokens.shape[1]))
+    full = (after > state.n_ctx) | (before > state.capacity - tokens.shape[1])
     if (full & (counts > 0)).any():
         slot = int((full & (counts > 0)).argmax())
         raise ContextFull(

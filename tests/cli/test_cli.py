@@ -94,7 +94,7 @@ def test_a_full_context_says_so(capsys):
     [
         (["run", "-m", "nowhere.gguf"], "nowhere.gguf: no such file"),
         (["run", "--override-kv", "nonsense"], "--override-kv"),
-        (["run", "--override-kv", "general.architecture=str:marsian"], "gpt-oss, llama, openelm, qwen2"),
+        (["run", "--override-kv", "general.architecture=str:marsian"], "mamba2, openelm, qwen2"),
         (["run", "-p", "a " * 500, "-c", "16"], "the context holds 16"),
         (["run", "-n", "1", "-l", "99999+1"], "jaxllama: -l: there is no token 99999; tokens are from 0 to 2047"),
         (["run", "-n", "1", "-o", "/nowhere/x"], "jaxllama: -o: /nowhere/x: No such file or directory"),

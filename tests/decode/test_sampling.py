@@ -196,6 +196,7 @@ def test_frequencies_are_the_probabilities(p):
     assert chi < seen.sum() + 6 * np.sqrt(2 * seen.sum())
 
 
+@pytest.mark.exhaustive
 def test_xtc_happens_as_often_as_it_should():
     draws, slots = 5_000, 500  # slots as above: the same program
     logits = jnp.broadcast_to(jnp.full(V, -9.0).at[:3].set(jnp.asarray([2.0, 1.9, 1.8])), (slots, V))

@@ -174,6 +174,7 @@ def main(formats: list[str]) -> None:
             np.asarray(2, np.int32),
             np.asarray([384 - length, 5][:slots], np.int32),
             np.asarray(2**30 if softcap else 100, np.int32),
+            rng.standard_normal(groups * kv_heads).astype(np.float32),
         ]
         scratch = np.zeros(slots * kv_heads * -(-rows // chunk) * chunk * stretches * attention_kernel.state_size(head), np.float32)
         check(f"attention_{head}_{stretches}", kernel, operands, [np.zeros_like(operands[0]), scratch])

@@ -136,7 +136,8 @@ def test_a_broken_compiler(monkeypatch, caplog):
 CALLS = ("logits('Once')[-1].tolist()", "generate('Once', n_predict=3, temperature=0).tokens")
 
 
-@pytest.mark.parametrize("call", telling(CALLS, CALLS[:1]))  # the decode loop is long to compile in plain XLA
+@pytest.mark.exhaustive  # in a process of its own
+@pytest.mark.parametrize("call", CALLS)
 def test_without_llvmlite_the_engine_still_works(call, default_model):
     code = f"""
 import sys

@@ -49,6 +49,24 @@ def test_attend(way, positions, length, window, softcap):
 
 
 @ways
+@pytest.mark.parametrize("length", [1, 5])
+def test_sinks_take_part_in_the_softmax(way, length):
+    """A sink is a position that every query sees, with a score of its own and the value zero."""
+    rng = np.random.default_rng(3)
+    q, sinks = rng.standard_normal((2, length, K * G, H)), 2 * rng.standard_normal(K * G)
+    k, v = rng.standard_normal((2, 1, 2, K, S, H))
+    positions = [BLOCK + 7, 3]
+    q32, k32, v32, sinks32 = (jnp.asarray(a, jnp.float32) for a in (q, k, v, sinks))
+    found = way(q32, k32, v32, jnp.int32(0), jnp.asarray(positions, jnp.int32), window=jnp.int32(FULL), scale=0.5, sinks=sinks32)
+    expected = np.zeros(q.shape)
+    for b, t, n in np.ndindex(q.shape[:3]):
+        scores = np.append(k[0, b, n // G, : positions[b] + t + 1] @ q[b, t, n] * 0.5, sinks[n])
+        weights = np.exp(scores - scores.max())
+        expected[b, t, n] = (weights / weights.sum())[:-1] @ v[0, b, n // G, : positions[b] + t + 1]
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+
+
+@ways
 def test_what_lies_beyond_the_position_does_not_count(way):
     rng = np.random.default_rng(1)
     q = jnp.asarray(rng.standard_normal((1, 1, K * G, H)), jnp.float32)
