@@ -41,7 +41,8 @@ class Loaded:
         return init_state(self.config, slots, n_ctx=32, padding=32, cache_type="f32")
 
     def read(self, rows: list[list[int]], state=None, chunk: int = 8):
-        """Logits of the last token of each row, which are read `chunk` at a time, and the state."""
+        """Logits of the last token of each row, which are read `chunk` at a time, and the state. Several rows have three slots: two programs in all."""
+        rows = rows if len(rows) == 1 else [*rows, *[[]] * (3 - len(rows))]
         state = self.state(len(rows)) if state is None else state
         found = np.zeros((len(rows), self.config.n_vocab), np.float32)
         for start in range(0, max(map(len, rows)), chunk):
@@ -67,7 +68,7 @@ def test_chunks_and_company_do_not_matter(model):
     together, state = model.read([LONG, SHORT])
     np.testing.assert_allclose(together[0], whole[0], **CLOSE)
     np.testing.assert_allclose(together[1], model.read([SHORT])[0][0], **CLOSE)
-    assert state.positions.tolist() == [len(LONG), len(SHORT)]
+    assert state.positions.tolist() == [len(LONG), len(SHORT), 0]
 
 
 def test_an_idle_slot_remembers_nothing(model):
