@@ -37,6 +37,7 @@ _ELSEWHERE = {
     "logprobs": "n_probs=N names the N most likely tokens in each place",
     "stream": "stream(prompt, ...) streams the text",
     "messages": "chat(messages, ...) answers messages",
+    "n": "chat takes n; several prompts, or the same one several times, are a list of prompts",
 }
 _OPTIONS = (*_LIMITS, "n_probs", "post_sampling_probs", "preserved_tokens", *CONSTRAINTS, *SAMPLING)
 LogitsProcessor = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]

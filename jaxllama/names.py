@@ -22,7 +22,8 @@ def refuse_unknown(function: str, given: Iterable[str], known: Iterable[str], el
     """
     taken = sorted(known)
     for name in sorted(set(given) - set(taken)):
-        near = get_close_matches(name, [*taken, *elsewhere], 1) or [one for one in taken if name in one or one in name]
+        begins = sorted((one for one in taken if len(name) > 2 and one.startswith(name)), key=len)  # `temp` is no slip of the pen but short for `temperature`
+        near = begins or get_close_matches(name, [*taken, *elsewhere], 1) or [one for one in taken if name in one or one in name]
         advice = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(taken)}"
         raise TypeError(f"{function} takes no option '{name}'; {elsewhere.get(near[0], advice) if near else advice}")
 

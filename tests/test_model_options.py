@@ -27,6 +27,8 @@ def model(default_model):
     ("call", "message"),
     [
         (lambda m: m.generate("x", temprature=1), "generating takes no option 'temprature'; did you mean 'temperature'?"),
+        (lambda m: m.generate("x", temp=0.5), "did you mean 'temperature'?"),
+        (lambda m: m.generate("x", n=2), "chat takes n"),
         (lambda m: m.generate("x", n_predcit=1), "did you mean 'n_predict'?"),
         (lambda m: m.generate("x", timeot=1), "did you mean 'timeout'?"),
         (lambda m: m.chat(USER, max_tokns=1), "chat takes no option 'max_tokns'; did you mean 'max_tokens'?"),

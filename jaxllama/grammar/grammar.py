@@ -76,8 +76,9 @@ class Grammar:
 
     @classmethod
     def from_choices(cls, choices: Sequence[str]) -> Grammar:
-        """One of some texts."""
-        if isinstance(choices, str) or not isinstance(choices, Iterable):
+        """One of some texts; a single text is one choice."""
+        choices = [choices] if isinstance(choices, str) else choices
+        if not isinstance(choices, Iterable):
             raise TypeError(f"expected several texts, found {choices!r}")
         return cls.from_gbnf(gbnf_of_choices([_text("a choice", choice) for choice in choices]))
 

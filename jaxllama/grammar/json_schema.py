@@ -453,7 +453,7 @@ def json_schema_to_gbnf(schema: Any, *, any_order: bool = False, ignore: Collect
     """
     rules = Rules()
     try:
-        converter = Converter(rules, schema, any_order=any_order, ignore=ignore)
+        converter = Converter(rules, schema, any_order=any_order, ignore=[ignore] if isinstance(ignore, str) else ignore)
         return rules.text(converter.convert(converter.document, "document"))
     except RecursionError:
         raise SchemaError("the schema is nested too deeply") from None

@@ -145,7 +145,7 @@ def type_of(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, (int, float)):
-        return "integer" if float(value).is_integer() else "number"
+        return "integer" if isinstance(value, int) or value.is_integer() else "number"
     return "string" if isinstance(value, str) else "object" if isinstance(value, Mapping) else "array"
 
 

@@ -21,8 +21,20 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and (isinstance(value, int) or math.isfinite(value))
 
 
+_MOST = 2**64 - 1  # repetitions that GBNF can say
+
+
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+def _json(value: Any) -> bool:
+    """Whether a value can be written as JSON: no NaN, no bytes, no key that is no text."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _json(part) for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_json, value))
+    return value is None or isinstance(value, (str, bool)) or _number(value)
 
 
 def _texts(value: Any) -> bool:
@@ -32,11 +44,12 @@ def _texts(value: Any) -> bool:
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), ("a number", _number)),
     "multipleOf": ("a number above 0", lambda v: _number(v) and v > 0),
-    **{f"{m}{of}": ("a whole number of 0 or more", _count) for m in ("min", "max") for of in ("Length", "Items", "Properties", "Contains")},
+    **{f"{m}{of}": ("a whole number from 0 to 2^64 - 1", _count) for m in ("min", "max") for of in ("Length", "Items", "Properties", "Contains")},
     **dict.fromkeys(("uniqueItems", "nullable"), ("true or false", lambda v: isinstance(v, bool))),
     **dict.fromkeys(("pattern", "format", "$ref", "$id", "$anchor"), ("a text", lambda v: isinstance(v, str))),
     "required": ("a list of texts", _texts),
-    "enum": ("a list of values", lambda v: isinstance(v, list)),
+    "enum": ("a list of JSON values", lambda v: isinstance(v, list) and _json(v)),
+    "const": ("a JSON value", _json),
     "dependentRequired": ("an object of lists of texts", lambda v: isinstance(v, Mapping) and all(map(_texts, v.values()))),
     "type": (f"one of {', '.join(TYPES)}, or a list of some", lambda v: v in TYPES if isinstance(v, str) else _texts(v) and v and set(v) <= set(TYPES)),
 }

@@ -293,10 +293,16 @@ def test_ranges_with_limits_of_several_places(low):
         check_range(low, high, above, below, values)
 
 
+def test_a_number_of_any_size_and_one_keyword_to_ignore():
+    assert Grammar.from_json_schema({"const": 10**400}).accepts(f"1{'0' * 400}")
+    assert Grammar.from_json_schema({"type": "integer", "frob": 1}, ignore="frob").accepts("5")
+
+
 def test_choices():
     assert Grammar.from_choices(['a "quoted"', "b\nc"]).accepts("b\nc")
+    assert Grammar.from_choices("abc").accepts("abc")
     with pytest.raises(TypeError, match="expected several texts"):
-        Grammar.from_choices("abc")
+        Grammar.from_choices(5)
     with pytest.raises(GrammarError, match="expected a list of at least one string"):
         Grammar.from_choices([])
 
