@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .chat import PROMPT_OPTIONS, ChatPrompt
 from .decode.chain import REPORTED
@@ -19,8 +19,9 @@ from .text.chat.messages import MessageError
 from .text.chat.stream import AnswerReader
 
 if TYPE_CHECKING:
-    from .api import Model
+    from .chat import Chat
     from .grammar import Grammar
+    from .text import Tokenizer
 
 FINISH = {"end": "stop", "stop": "stop", "limit": "length", "context": "length", "grammar": "stop"}  # our reasons to stop in OpenAI's words
 _LIMITS = ("n_predict", "max_tokens", "max_completion_tokens")
@@ -28,6 +29,24 @@ _THOUGHT = ("reasoning", "reasoning_format", "reasoning_budget", "reasoning_budg
 _REPORT = ("logprobs", "top_logprobs", "include_usage", "n", "model", "user")
 _GENERATION = ("stop", "kept", "timeout", "logits_processor", "preserved_tokens")
 _ELSEWHERE = {"stream": "stream_chat(messages, ...) streams the answer", "echo": "score(prompt) gives the log-probabilities of a prompt's tokens"}
+
+
+class Generating(Protocol):
+    """What answers are made with: a `Model`."""
+
+    tokenizer: Tokenizer
+    chats: Chat
+
+    @property
+    def name(self) -> str: ...
+
+    def grammar(self, **constraints: Any) -> Grammar | None: ...
+
+    def stream(self, prompt: Any, *, n_predict: int, **options: Any) -> Iterator[Piece]: ...
+
+    def stream_batch(self, prompts: Sequence[Any], *, n_predict: int, **options: Any) -> Iterator[tuple[int, Piece]]: ...
+
+
 _OPTIONS = (*PROMPT_OPTIONS, *_THOUGHT, *_LIMITS, *_REPORT, *_GENERATION, *CONSTRAINTS, *SAMPLING)
 
 
@@ -62,7 +81,7 @@ class _Answer:
 class _Request:
     """What a chat asks for."""
 
-    def __init__(self, model: Model, options: Mapping[str, Any]):
+    def __init__(self, model: Generating, options: Mapping[str, Any]):
         refuse_unknown("chat", options, _OPTIONS, _ELSEWHERE)
         rest = dict(options)
         self.model, self.limit = model, limit_of(rest, -1, _LIMITS)
@@ -175,7 +194,7 @@ def _logprobs(content: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"content": list(content), "refusal": None}
 
 
-def stream_chat(model: Model, messages: Sequence[Mapping[str, Any]], /, **options: Any) -> Iterator[dict[str, Any]]:
+def stream_chat(model: Generating, messages: Sequence[Mapping[str, Any]], /, **options: Any) -> Iterator[dict[str, Any]]:
     """Answer messages, piece by piece; see `Model.stream_chat`."""
     request = _Request(model, options)
     return _chunks(request, request.answers(messages))
@@ -197,7 +216,7 @@ def _chunks(request: _Request, answers: Sequence[_Answer]) -> Iterator[dict[str,
         yield chunk(index, {}, answer.finish_reason, **(request.shape(answers) if request.usage and last else {}))
 
 
-def complete_chats(model: Model, conversations: Sequence[Sequence[Mapping[str, Any]]], /, **options: Any) -> list[dict[str, Any]]:
+def complete_chats(model: Generating, conversations: Sequence[Sequence[Mapping[str, Any]]], /, **options: Any) -> list[dict[str, Any]]:
     """Answer several conversations as one batch; see `Model.chat`."""
     request = _Request(model, options)
     each = [request.answers(messages) for messages in conversations]
@@ -222,7 +241,7 @@ def complete_chats(model: Model, conversations: Sequence[Sequence[Mapping[str, A
     return found
 
 
-def complete_chat(model: Model, messages: Sequence[Mapping[str, Any]], /, **options: Any) -> dict[str, Any]:
+def complete_chat(model: Generating, messages: Sequence[Mapping[str, Any]], /, **options: Any) -> dict[str, Any]:
     """Answer messages; see `Model.chat`."""
     return complete_chats(model, [messages], **options)[0]
 

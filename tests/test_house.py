@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "notebook": set(),
     "request": {"numeric", "text", "grammar", "decode"},
     "chat": {"text"},
-    "answers": {"numeric", "names", "text", "grammar", "decode", "request", "pieces", "chat", "api"},  # api: see TOLERATED
+    "answers": {"numeric", "names", "text", "grammar", "decode", "request", "pieces", "chat"},
     "api": {"numeric", "names", "formats", "grammar", "text", "models", "decode", "prompt", "pieces", "score", "kept", "request", "chat", "answers"},
     "loading": {"numeric", "decode", "names", "formats", "text", "quant", "models", "hub", "request", "notebook", "api"},
     "evaluate": {"names", "formats", "quant", "layers", "models", "decode", "api"},
@@ -42,8 +42,6 @@ MAY_IMPORT = {
     "llama": {"environment", "formats", "text", "grammar", "decode", "prompt", "pieces", "kept", "request", "chat", "api", "answers", "loading"},
     "cli": {"__init__", "environment", "formats", "grammar", "text", "quant", "models", "decode", "hub", "chat", "evaluate"},
 }
-# Imports that close a circle, and why they stay; imports for the type checker count like others: what a file names, it knows.
-TOLERATED = {("jaxllama.answers", "jaxllama.api"): "answers names Model in its types; it goes when the engine takes their place"}
 NO_JAX = ("formats", "grammar", "text")
 
 
@@ -82,9 +80,9 @@ def wrong_ways(package: Path) -> list[str]:
 
 
 def circle(package: Path) -> list[str]:
-    """Modules that import each other in a circle, or nothing."""
+    """Modules that import each other in a circle, or nothing; imports for the type checker count like others: what a file names, it knows."""
     known = modules(package)
-    graph = {m: {n for n in imports(known, m) if n in known and (m, n) not in TOLERATED} for m in known}
+    graph = {m: {n for n in imports(known, m) if n in known} for m in known}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -99,8 +97,6 @@ def test_imports_go_one_way():
 
 def test_no_circles():
     assert circle(PACKAGE) == []
-    for importer, imported in TOLERATED:
-        assert imported in imports(modules(PACKAGE), importer), "an exception that is not needed any more"
 
 
 @pytest.mark.parametrize(
