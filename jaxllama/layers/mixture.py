@@ -16,6 +16,12 @@ Gate = Literal["softmax", "sigmoid", "softmax_weight", "sqrt_softplus"]
 Expert = Callable[[jax.Array, jax.Array], jax.Array]
 """(x f32[R, D], its number) -> f32[R, D]"""
 
+_PROBABILITIES: dict[Gate, Callable[[jax.Array], jax.Array]] = {
+    "softmax": lambda scores: jax.nn.softmax(scores, -1),
+    "sigmoid": jax.nn.sigmoid,
+    "softmax_weight": lambda scores: scores,
+    "sqrt_softplus": lambda scores: jnp.sqrt(jax.nn.softplus(scores)),
+}
 LEAST_SUM = 6.103515625e-5  # the smallest normal f16: what llama.cpp divides weights by at least
 
 
@@ -45,9 +51,7 @@ def choose(
 
     Source: llama.cpp's build_moe_ffn.
     """
-    probabilities = {"softmax": lambda: jax.nn.softmax(scores, -1), "sigmoid": lambda: jax.nn.sigmoid(scores), "softmax_weight": lambda: scores}.get(
-        gate, lambda: jnp.sqrt(jax.nn.softplus(scores))
-    )()
+    probabilities = _PROBABILITIES[gate](scores)
     order = probabilities if bias is None else probabilities + bias[None]
     if groups > 1:
         grouped = order.reshape(order.shape[0], groups, -1)

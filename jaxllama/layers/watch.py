@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -38,3 +38,8 @@ class Watch:
             yield self.found
         finally:
             self.rows, self.found = outer
+
+
+def group_of(watch: Watch | None) -> AbstractContextManager[Seen]:
+    """`watch.group()`; nothing is collected where nobody watches."""
+    return nullcontext({}) if watch is None else watch.group()

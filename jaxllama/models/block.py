@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxllama.layers.norm import Norm, normalize
-from jaxllama.layers.watch import Seen, Watch
+from jaxllama.layers.watch import Seen, Watch, group_of
 from jaxllama.quant import LayerStack, stack_matmul
 
 from .taps import NOTHING, Tap
@@ -64,9 +64,7 @@ class Block:
 
         def one(_: None, now: tuple[jax.Array, jax.Array]) -> tuple[None, tuple[jax.Array, Seen]]:
             expert, rows = now
-            if self.watch is None:
-                return None, (self.product(rows, role, expert), {})
-            with self.watch.group() as found:
+            with group_of(self.watch) as found:
                 y = self.product(rows, role, expert)
             return None, (y, found)
 

@@ -22,7 +22,7 @@ Leaves = list[tuple[tuple[int, ...], Any]]
 
 
 def check_inputs(params: dict[str, Any], state: DecodeState, tokens: np.ndarray | jax.Array, counts: np.ndarray | jax.Array | None, config: Config) -> None:
-    """Check the arguments of `hidden` against each other.
+    """Check the arguments of `extend` against each other.
 
     Args:
         tokens: int32[B, T].
@@ -73,7 +73,6 @@ def _check_state(state: DecodeState, config: Config) -> None:
         raise ValueError(f"the state's positions are {state.positions.dtype}{list(state.positions.shape)}, expected int32[{state.slots}], one a slot")
     if not 1 <= state.n_ctx < state.capacity or state.capacity % BLOCK:
         raise ValueError(f"the state's caches have {state.capacity} positions, expected a multiple of {BLOCK} above n_ctx = {state.n_ctx}")
-    layers = members(config.layers)
     # The type of the caches is the caller's choice; recurrent memories have float32 anyway.
     dtype = next((leaf.dtype for memory in state.memories if memory.shortens for leaf in jax.tree.leaves(memory)), jnp.dtype(jnp.float32))
     if dtype not in CACHE_TYPES.values():
@@ -83,7 +82,7 @@ def _check_state(state: DecodeState, config: Config) -> None:
     # More layers than the model has are no fault: the first layers of a model are a model.
     if len(found) < len(wanted) or any(not _holds(a, b) for a, b in zip(found, wanted, strict=False)):
         raise ValueError(
-            f"the state's caches have shapes {_shapes(found)}, for the {len(layers)} kinds of layers of this model they are {_shapes(wanted)}; "
+            f"the state's caches have shapes {_shapes(found)}, for the {len(config.kinds)} kinds of layers of this model they are {_shapes(wanted)}; "
             "make it with init_state(config, ...)"
         )
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxllama.layers.norm import normalize
-from jaxllama.layers.watch import Seen, Watch
+from jaxllama.layers.watch import Seen, Watch, group_of
 from jaxllama.quant import integers, qmatmul, qtake, saturated
 
 from .batch import Batch, rope_tables
@@ -21,7 +21,7 @@ from .config import Config
 from .memory import Memory
 from .parameters import Params
 from .state import DecodeState
-from .taps import NOTHING, Change, Tap, Wanted, wanted_of
+from .taps import Change, Tap, Wanted, wanted_of
 from .walk import runs, walk
 
 Carry = tuple[jax.Array, tuple[Memory, ...]]
@@ -148,18 +148,12 @@ def _layers(
         kind, wish = sort_list[sort]
         tap = Tap(wish)
         block = Block(params["blocks"][kind], index, norm=config.norm, exact=config.exact, slots=x.shape[0], watch=watch, tap=tap)
-        if watch is None:
-            seen: Seen = {}
+        with group_of(watch) as seen:
             x, memory = config.kinds[kind].run(block, x, memories[kind], batch)
-        else:
-            with watch.group() as seen:
-                x, memory = config.kinds[kind].run(block, x, memories[kind], batch)
         tap.check()
         return (x, (*memories[:kind], memory, *memories[kind + 1 :])), (tap.found, seen)
 
-    carry = (x, state.memories)
-    order = runs(sorts) if any(wish != NOTHING for wish in wanted) else config.runs
-    (x, memories), outputs = walk(order, layer, carry, [kind for kind, _ in sort_list])
+    (x, memories), outputs = walk(runs(sorts), layer, (x, state.memories), [kind for kind, _ in sort_list])
     captured = _by_layer(sorts, {sort: found for sort, (found, _) in outputs.items()})
     if watch is not None:
         watch.found.update(_by_layer(sorts, {sort: seen for sort, (_, seen) in outputs.items()}))

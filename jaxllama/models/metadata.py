@@ -133,19 +133,21 @@ class Metadata:
         key = "attention.sliding_window_pattern"
         found = self._get(key)
         if isinstance(found, (np.ndarray, list)):
-            if len(found) != layers or not all(value in (0, 1) for value in found):
-                raise self.fail(key, f"a period, or 0 or 1 for each of the {layers} layers", list(found))
-            return [bool(value) for value in found]
+            return self._flags(key, found, layers, "a period, or ")
         period = self._whole(key, period if found is None else found, 0, MAX_LAYERS)
         return [period == 0 or i % period < period - 1 for i in range(layers)]
+
+    def _flags(self, key: str, found: Sequence[Any] | np.ndarray, layers: int, other: str = "") -> list[bool]:
+        """A truth value for each layer; `other`: what the key may have instead, for the error."""
+        if len(found) != layers or not all(value in (0, 1) for value in found):
+            raise self.fail(key, f"{other}0 or 1 for each of the {layers} layers", list(found))
+        return [bool(value) for value in found]
 
     def recurrent_layers(self, layers: int, interval: int) -> list[bool]:
         """For each layer whether it is recurrent: by `attention.recurrent_layers`, or all but every n-th by `full_attention_interval`."""
         key = "attention.recurrent_layers"
         found = self._get(key)
         if isinstance(found, (np.ndarray, list)):
-            if len(found) != layers or not all(value in (0, 1) for value in found):
-                raise self.fail(key, f"0 or 1 for each of the {layers} layers", list(found))
-            return [bool(value) for value in found]
+            return self._flags(key, found, layers)
         interval = self.integer("full_attention_interval", interval)
         return [(i + 1) % interval != 0 for i in range(layers)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxllama.layers.activations import Activation
 from jaxllama.layers.mixture import Gate
@@ -18,7 +18,7 @@ from ..metadata import MAX_EXPERTS, MAX_LAYERS, Metadata
 from ..mixers import Attention, Mixer
 
 USUAL_NORMS = Norms()
-GATES: tuple[Gate, ...] = ("softmax", "sigmoid", "softmax_weight", "sqrt_softplus")  # llama.cpp numbers them from 1
+GATES: tuple[Gate, ...] = get_args(Gate)  # in this order llama.cpp numbers them, from 1
 YARN_KEYS = {"rope.scaling.yarn_ext_factor": -1.0, "rope.scaling.yarn_beta_fast": 32.0, "rope.scaling.yarn_beta_slow": 1.0}
 
 
